@@ -1,0 +1,19 @@
+from .base import AuxHead
+from .context import BlockContext, LocalBatch
+from .dgl import DGLAuxHead
+from .infopro import InfoProAuxHead
+from .linear import LinearAuxHead
+from .loss_weight import loss_weight, require_loss
+from .momentum import MomentumAuxHead
+
+__all__ = [
+    'AuxHead',
+    'BlockContext',
+    'DGLAuxHead',
+    'InfoProAuxHead',
+    'LinearAuxHead',
+    'LocalBatch',
+    'MomentumAuxHead',
+    'loss_weight',
+    'require_loss',
+]

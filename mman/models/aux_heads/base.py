@@ -1,0 +1,53 @@
+import dataclasses
+from abc import ABCMeta, abstractmethod
+
+import torch
+from mmengine.model import BaseModule
+
+from .context import BlockContext, LocalBatch
+
+
+class AuxHead(BaseModule, metaclass=ABCMeta):
+    """Base of the networks that train one local block; dropped at inference.
+
+    A subclass registered in ``mman.registry.MODELS`` is selected by
+    ``model.aux_head.type``. Its constructor takes ``context`` first, which
+    tells it the shapes it must fit, then whatever keys a user may set.
+
+    Args:
+        context (BlockContext): Where the head stands.
+        init_cfg (dict | list | None): mmengine's initialisation config.
+    """
+
+    def __init__(self, context: BlockContext, init_cfg: dict | list | None = None):
+        super().__init__(init_cfg)
+        # Units belong to the backbone: a head that kept them would keep it alive.
+        self.context = dataclasses.replace(context, next_units=())
+
+    @abstractmethod
+    def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
+        """Losses that train the block.
+
+        Args:
+            features (Tensor): Output of the block, (N, *context.feature_shape),
+                attached to the block's graph.
+            batch (LocalBatch): Labels and images of the step.
+
+        Returns:
+            dict[str, Tensor]: Scalars. Those with 'loss' in their name are
+            summed and trained on, weights included; others are ignored.
+        """
+
+    def require_map(self) -> tuple[int, int, int]:
+        """(C, H, W) of the features.
+
+        Raises:
+            ValueError: If the features are not a map.
+        """
+        shape = self.context.feature_shape
+        if len(shape) != 3:
+            raise ValueError(
+                f'{type(self).__name__} needs feature maps (C, H, W), but block '
+                f'{self.context.index} gives {shape}'
+            )
+        return shape

@@ -1,0 +1,71 @@
+"""What an aux head is told: at construction (BlockContext), per step (LocalBatch)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from mmpretrain.structures import DataSample
+
+from ..splitters import Unit
+
+
+@dataclass(frozen=True)
+class BlockContext:
+    """Where in the network an aux head stands.
+
+    Args:
+        index (int): Block that the head trains, from 0.
+        num_blocks (int): K, the last block included. It has no aux head, so
+            there are K - 1 heads.
+        feature_shape (tuple[int, ...]): (C, H, W) of what the head is given.
+        next_units (tuple[Unit, ...]): The units after the block, in order.
+        input_shape (tuple[int, int, int]): (C, H, W) of an image.
+        num_classes (int): Number of classes.
+        unit_init_cfg (dict | list | None): ``init_cfg`` of the backbone, for
+            heads that copy units and initialise them anew.
+    """
+
+    index: int
+    num_blocks: int
+    feature_shape: tuple[int, ...]
+    next_units: tuple[Unit, ...]
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    unit_init_cfg: dict | list | None = None
+
+    @property
+    def num_heads(self) -> int:
+        """Blocks that have an aux head: all but the last."""
+        return self.num_blocks - 1
+
+
+@dataclass
+class LocalBatch:
+    """One training batch as aux heads see it; computed parts are shared.
+
+    Args:
+        inputs (Tensor): Normalised images, (N, C, H, W).
+        data_samples (Sequence[DataSample]): Labels, N of them.
+        mean (Tensor | float): ``inputs`` are ``(pixels - mean) / std`` with
+            pixels from 0 to 255; (C, 1, 1). Defaults to 0.
+        std (Tensor | float): Likewise. Defaults to 1.
+    """
+
+    inputs: torch.Tensor
+    data_samples: Sequence[DataSample]
+    mean: torch.Tensor | float = 0.0
+    std: torch.Tensor | float = 1.0
+
+    @cached_property
+    def target(self) -> torch.Tensor:
+        """Labels: class indices (N,), or scores (N, num_classes) after mixup."""
+        if 'gt_score' in self.data_samples[0]:
+            return torch.stack([sample.gt_score for sample in self.data_samples])
+        return torch.cat([sample.gt_label for sample in self.data_samples])
+
+    @cached_property
+    def image(self) -> torch.Tensor:
+        """Images in [0, 1], (N, C, H, W); made once, when a head first asks."""
+        with torch.no_grad():
+            return self.inputs.float() * (self.std / 255) + self.mean / 255

@@ -1,0 +1,153 @@
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mman.registry import MODELS
+
+from ..losses import SupConLoss
+from .base import AuxHead
+from .context import BlockContext, LocalBatch
+from .loss_weight import LossWeight, loss_weight, require_loss
+
+
+class ImageDecoder(nn.Module):
+    """Rebuild the image from a feature map (InfoPro, ICLR 2021).
+
+    Bilinear resize to the image's size, 3 x 3 convolution to 12 channels times
+    ``widen``, BatchNorm, ReLU, 3 x 3 convolution to the image's channels.
+
+    Args:
+        channels (int): C of the features.
+        image_shape (tuple[int, int, int]): (C, H, W) of the image.
+        widen (float): Factor on the hidden width.
+    """
+
+    def __init__(self, channels: int, image_shape: tuple[int, int, int], widen: float):
+        super().__init__()
+        self.size = tuple(image_shape[1:])
+        hidden = int(12 * widen)
+        self.decoder = nn.Sequential(
+            nn.Conv2d(channels, hidden, 3, padding=1),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(),
+            nn.Conv2d(hidden, image_shape[0], 3, padding=1),
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits of the image's values in [0, 1], (N, C, H, W)."""
+        # At the image's own size the resize copies every value unchanged.
+        if features.shape[2:] != self.size:
+            features = F.interpolate(features, self.size, mode='bilinear', align_corners=True)
+        return self.decoder(features)
+
+
+@MODELS.register_module()
+class InfoProAuxHead(AuxHead):
+    """InfoPro: rebuild the image and predict the label (Wang et al., ICLR 2021).
+
+    Loss of block k: ``reconstruction_weight * BCE(decoder(y), image) +
+    task_weight * task loss``. A loss whose weight is 0 in a block
+    is not computed there, and its network not built.
+
+    The aux net 'AcBf' has A 3 x 3 convolutions with BatchNorm and ReLU, a
+    global pool, and B linear layers with ReLU between. The first convolution
+    doubles the channels at stride 2 below 64 channels and keeps both from 64
+    on, times ``widen``; further ones keep the width.
+
+    Args:
+        context (BlockContext): Where the head stands; its features are maps.
+        reconstruction_weight (float | list | dict): See
+            :func:`.loss_weight.loss_weight`.
+        task_weight (float | list | dict): Likewise.
+        task_loss (str): 'cross_entropy', or 'contrast', the supervised
+            contrastive loss on the output of the aux net.
+        net (str): Aux net, 'AcBf' with B from 1 on. Defaults to '2c2f'.
+        widen (float): Factor on the widths of the aux net and the decoder.
+            Defaults to 1.0.
+        feature_dim (int): Width of the hidden linear layers, before
+            ``widen``, and of the contrastive output. Defaults to 128.
+        temperature (float): Of the contrastive loss. Defaults to 0.07.
+        init_cfg (dict | list | None): Defaults to He initialisation of
+            convolutions; linear layers keep torch's own, as in the release.
+    """
+
+    _INIT = dict(type='Kaiming', layer='Conv2d')
+
+    def __init__(
+        self,
+        context: BlockContext,
+        reconstruction_weight: LossWeight,
+        task_weight: LossWeight,
+        task_loss: str = 'cross_entropy',
+        net: str = '2c2f',
+        widen: float = 1.0,
+        feature_dim: int = 128,
+        temperature: float = 0.07,
+        init_cfg: dict | list | None = _INIT,
+    ):
+        super().__init__(context, init_cfg)
+        if task_loss not in ('cross_entropy', 'contrast'):
+            raise ValueError(
+                f"task_loss={task_loss!r} of InfoProAuxHead should be 'cross_entropy' or 'contrast'"
+            )
+        if not widen > 0:
+            raise ValueError(f'widen={widen} of InfoProAuxHead should be above 0')
+        self.reconstruction_weight = loss_weight(
+            reconstruction_weight, context, 'reconstruction_weight'
+        )
+        self.task_weight = loss_weight(task_weight, context, 'task_weight')
+        require_loss(
+            context,
+            reconstruction_weight=self.reconstruction_weight,
+            task_weight=self.task_weight,
+        )
+        channels = self.require_map()[0]
+        if self.reconstruction_weight:
+            self.decoder = ImageDecoder(channels, context.input_shape, widen)
+        if self.task_weight:
+            contrast = task_loss == 'contrast'
+            outputs = feature_dim if contrast else context.num_classes
+            self.aux_net = _aux_net(net, channels, outputs, widen, feature_dim)
+            self.criterion = SupConLoss(temperature) if contrast else nn.CrossEntropyLoss()
+
+    def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
+        """See :meth:`AuxHead.loss`."""
+        losses = {}
+        if self.reconstruction_weight:
+            # BCE in float32 whatever the autocast dtype of the decoder.
+            logits = self.decoder(features).float()
+            bce = F.binary_cross_entropy_with_logits(logits, batch.image)
+            losses['loss_reconstruction'] = self.reconstruction_weight * bce
+        if self.task_weight:
+            task = self.criterion(self.aux_net(features), batch.target)
+            losses['loss_task'] = self.task_weight * task
+        return losses
+
+
+def _aux_net(net: str, channels: int, outputs: int, widen: float, feature_dim: int) -> nn.Module:
+    """The aux net 'AcBf' of InfoPro; see :class:`InfoProAuxHead`."""
+    match = re.fullmatch(r'(\d)c([1-9])f', net)
+    if match is None:
+        raise ValueError(
+            f"net={net!r} of InfoProAuxHead should be like '2c2f': convolutions, then linear "
+            'layers, at least one'
+        )
+    convolutions, linears = map(int, match.groups())
+    layers: list[nn.Module] = []
+    width = channels
+    for i in range(convolutions):
+        stride = 2 if i == 0 and channels < 64 else 1
+        outs = int((2 * channels if channels < 64 else channels) * widen)
+        layers += [
+            nn.Conv2d(width, outs, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(outs),
+            nn.ReLU(),
+        ]
+        width = outs
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    for _ in range(linears - 1):
+        layers += [nn.Linear(width, int(feature_dim * widen)), nn.ReLU()]
+        width = int(feature_dim * widen)
+    return nn.Sequential(*layers, nn.Linear(width, outputs))

@@ -1,0 +1,72 @@
+"""Trying aux heads out on fake tensors when a model is built."""
+
+from collections.abc import Iterable
+
+import torch
+from mmpretrain.structures import DataSample
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+)
+
+from ..aux_heads import AuxHead, LocalBatch, MomentumAuxHead
+from ..splitters.fake import FAKE_BATCH, fake_copy
+
+# A head that reads values of tensors cannot be tried out without them.
+_CANNOT_TRY = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+)
+
+
+def check_aux_heads(heads: Iterable[AuxHead], input_shape: tuple[int, int, int]) -> None:
+    """Run the loss of every distinct aux head once, on fake tensors.
+
+    Args:
+        heads (Iterable[AuxHead]): The aux heads of a model.
+        input_shape (tuple[int, int, int]): (C, H, W) of an image.
+
+    Raises:
+        ValueError: If a head does not fit the features of its block, or does
+            not return losses; names the head, the block and the shape.
+    """
+    tried = set()
+    for head in heads:
+        key = (repr(head), head.context.feature_shape)
+        if key not in tried:
+            tried.add(key)
+            _try_head(head, input_shape)
+
+
+def _try_head(head: AuxHead, input_shape: tuple[int, int, int]) -> None:
+    context = head.context
+    names = type(head).__name__
+    if isinstance(head, MomentumAuxHead):
+        names += f' with host {type(head.host).__name__}'
+    where = f'aux head {names} of block {context.index}'
+    with fake_copy(head) as copied:
+        if isinstance(copied, MomentumAuxHead):
+            copied.started = True
+        samples = [DataSample().set_gt_label(0) for _ in range(FAKE_BATCH)]
+        batch = LocalBatch(torch.empty(FAKE_BATCH, *input_shape), samples)
+        features = torch.empty(FAKE_BATCH, *context.feature_shape, requires_grad=True)
+        try:
+            losses = copied.loss(features, batch)
+        except _CANNOT_TRY:
+            return
+        except Exception as error:
+            raise ValueError(
+                f'{where} does not fit its input: the block gives {context.feature_shape}; {error}'
+            ) from error
+        trained = [
+            key
+            for key, value in (losses.items() if isinstance(losses, dict) else ())
+            if 'loss' in key and isinstance(value, torch.Tensor) and value.requires_grad
+        ]
+    if not trained:
+        raise ValueError(
+            f"{where} should return a dict of tensors with at least one 'loss' in its name that "
+            f'depends on the features, but returned {losses!r}'
+        )

@@ -1,0 +1,77 @@
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from ..aux_heads import LocalBatch
+from ..splitters import Unit
+
+Losses = dict[str, torch.Tensor]
+
+
+class LocalBlock(nn.Module):
+    """A view of one gradient-isolated block: its units and what trains it.
+
+    It owns nothing and is not part of the classifier's module tree. Its
+    modules are reachable under the names they have in the classifier, so
+    ``named_parameters`` of all blocks together are those of the classifier.
+    Being a module of its own it can be wrapped, by DistributedDataParallel
+    for one.
+
+    Args:
+        index (int): Position of the block, from 0.
+        units (Sequence[Unit]): Its units.
+        trainers (dict[str, nn.Module]): The modules of its loss (the aux head,
+            or the classifier's neck and head), by name in the classifier.
+        loss (Callable): ``loss(features, batch)`` gives a dict of losses.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        units: Sequence[Unit],
+        trainers: dict[str, nn.Module],
+        loss: Callable[[torch.Tensor, LocalBatch], Losses],
+    ):
+        super().__init__()
+        self.index = index
+        self.units = tuple(units)
+        # In a tuple, hence not registered a second time.
+        self._layers = tuple(unit.module for unit in units)
+        self._loss = loss
+        for unit in units:
+            for path, part in unit.parts.items():
+                _register(self, f'backbone.{path}', part)
+        for path, part in trainers.items():
+            _register(self, path, part)
+
+    @property
+    def name(self) -> str:
+        """Key of the block in the optimizer wrapper: 'block0', 'block1', ..."""
+        return f'block{self.index}'
+
+    @property
+    def first_unit(self) -> nn.Module:
+        """The unit that the previous block's MomentumAuxHead copies."""
+        return self._layers[0]
+
+    def forward(self, x: torch.Tensor, batch: LocalBatch) -> tuple[torch.Tensor, Losses]:
+        """Output for the next block, detached, and the losses of this one.
+
+        Args:
+            x (Tensor): Detached output of the previous block, or the images.
+            batch (LocalBatch): The training batch.
+        """
+        for layer in self._layers:
+            x = layer(x)
+        return x.detach(), self._loss(x, batch)
+
+
+def _register(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Make ``module`` reachable from ``root`` under a dotted path."""
+    *parents, leaf = path.split('.')
+    for name in parents:
+        if name not in root._modules:
+            root.add_module(name, nn.Module())
+        root = root.get_submodule(name)
+    root.add_module(leaf, module)

@@ -1,0 +1,275 @@
+from collections.abc import Callable, Sequence
+
+import torch
+from mmengine.optim import OptimWrapperDict
+from mmpretrain.models import ImageClassifier
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mman.registry import MODELS, TASK_UTILS
+from mman.utils import build_strict
+
+from ..aux_heads import AuxHead, BlockContext, LocalBatch
+from ..splitters import Unit
+from .head_check import check_aux_heads
+from .local_block import LocalBlock, Losses
+
+
+@MODELS.register_module()
+class LocalImageClassifier(ImageClassifier):
+    """An image classifier trained block by block, each with its own loss.
+
+    ``train_step`` runs every block forward, backward and through its optimizer
+    step before the next one starts, so that the activations and gradients of
+    one block are alive at a time. The last block is trained by the neck and
+    head as usual. At inference it is a plain :class:`mmpretrain.ImageClassifier`:
+    validation, testing, inferencers and metrics work unchanged, and its
+    state_dict without ``aux_heads.*`` is the plain one's.
+
+    Args:
+        backbone (dict): Any backbone with a unit adapter; it must return its
+            last feature map only, as a tuple of one.
+        splitter (dict): Where to cut, a :class:`LocalBlockSplitter`.
+        input_shape (Sequence[int]): (C, H, W) of the training images.
+        aux_head (dict | Sequence[dict] | None): Config of the aux heads: one
+            for all K - 1 of them, or one each. Not used when K is 1. Defaults
+            to None.
+        neck (dict | None): As in ImageClassifier.
+        head (dict): As in ImageClassifier; its ``num_classes`` is that of the
+            aux heads too.
+        pretrained (str | None): As in ImageClassifier.
+        train_cfg (dict | None): As in ImageClassifier.
+        data_preprocessor (dict | None): As in ImageClassifier.
+        init_cfg (dict | None): As in ImageClassifier.
+
+    Raises:
+        ValueError: If the parts do not fit; names the key, its value and what
+            would be right.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        splitter: dict,
+        input_shape: Sequence[int],
+        aux_head: dict | Sequence[dict] | None = None,
+        neck: dict | None = None,
+        head: dict | None = None,
+        pretrained: str | None = None,
+        train_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            pretrained=pretrained,
+            train_cfg=train_cfg,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        self.input_shape = _checked_input_shape(input_shape)
+        self.num_classes = self._checked_num_classes()
+        self.block_units = build_strict(TASK_UTILS, splitter, 'model.splitter').split(
+            self.backbone, self.input_shape
+        )
+        self.aux_heads = nn.ModuleList(self._build_aux_heads(aux_head))
+        check_aux_heads(self.aux_heads, self.input_shape)
+        self.block_losses: torch.Tensor | None = None
+        self._local_blocks: tuple[LocalBlock, ...] | None = None
+
+    @property
+    def num_blocks(self) -> int:
+        """K, the number of local blocks, the last one included."""
+        return len(self.block_units)
+
+    @property
+    def block_ends(self) -> list[str]:
+        """Name of every block's last unit, which identifies the split."""
+        return [units[-1].name for units in self.block_units]
+
+    @property
+    def local_blocks(self) -> tuple[LocalBlock, ...]:
+        """Views of the K blocks.
+
+        Made when first asked for, which should be after the model's modules
+        are final: a Runner converts norm layers before it trains.
+        """
+        if self._local_blocks is None:
+            last = self.num_blocks - 1
+            self._local_blocks = tuple(
+                LocalBlock(k, units, *(self._last_trainers() if k == last else self._trainers(k)))
+                for k, units in enumerate(self._current_units())
+            )
+        return self._local_blocks
+
+    def train_step(
+        self, data: dict | tuple | list, optim_wrapper: OptimWrapperDict
+    ) -> dict[str, torch.Tensor]:
+        """One iteration: every block forward, backward and stepped in turn.
+
+        Args:
+            data (dict | tuple | list): A batch from the data loader.
+            optim_wrapper (OptimWrapperDict): One wrapper per block, as
+                :class:`mman.engine.optim.BlockOptimWrapperConstructor` makes.
+
+        Returns:
+            dict[str, Tensor]: For the log: ``loss`` and whatever else the
+            classifier's head reports, and for K > 1 the mean and the largest
+            of the local losses. ``block_losses`` has all K of them.
+        """
+        return self.train_blocks(self.local_blocks, data, optim_wrapper)
+
+    def train_blocks(
+        self,
+        blocks: Sequence[Callable[[torch.Tensor, LocalBatch], tuple[torch.Tensor, Losses]]],
+        data: dict | tuple | list,
+        optim_wrapper: OptimWrapperDict,
+    ) -> dict[str, torch.Tensor]:
+        """:meth:`train_step` over given blocks, which may be wrapped ones."""
+        data = self.data_preprocessor(data, True)
+        x = data['inputs']
+        self._check_inputs(x)
+        batch = self._local_batch(x, data['data_samples'])
+        losses, log_vars = [], {}
+        for view, block in zip(self.local_blocks, blocks, strict=True):
+            wrapper = optim_wrapper[view.name]
+            with wrapper.optim_context(block):
+                x, block_losses = block(x, batch)
+            loss, log_vars = self.parse_losses(block_losses)
+            wrapper.update_params(loss)
+            # Nothing of this block may stay alive while the next one runs.
+            log_vars = {key: value.detach() for key, value in log_vars.items()}
+            losses.append(loss.detach())
+            del loss, block_losses
+        self.block_losses = torch.stack(losses)
+        if len(losses) > 1:
+            log_vars['local_loss_mean'] = self.block_losses[:-1].mean()
+            log_vars['local_loss_max'] = self.block_losses[:-1].max()
+        return log_vars
+
+    def loss(self, inputs: torch.Tensor, data_samples: list[DataSample]) -> dict:
+        """The classifier's own loss on all units at once, as ImageClassifier.
+
+        Raises:
+            RuntimeError: If it would be trained on although there is more than
+                one block.
+        """
+        if self.num_blocks > 1 and self.training and torch.is_grad_enabled():
+            raise RuntimeError(
+                f'mode="loss" would train all {self.num_blocks} local blocks end to end: call '
+                'train_step, and do not wrap the model in one DistributedDataParallel'
+            )
+        return super().loss(inputs, data_samples)
+
+    def _local_batch(self, inputs: torch.Tensor, data_samples: Sequence[DataSample]) -> LocalBatch:
+        """The batch with the normalisation that its images went through."""
+        if not self.data_preprocessor._enable_normalize:
+            return LocalBatch(inputs, data_samples)
+        return LocalBatch(
+            inputs, data_samples, self.data_preprocessor.mean, self.data_preprocessor.std
+        )
+
+    def _build_aux_heads(self, cfg: dict | Sequence[dict] | None) -> list[AuxHead]:
+        """The K - 1 aux heads."""
+        count = self.num_blocks - 1
+        if count == 0:
+            return []
+        if cfg is None:
+            raise ValueError(
+                f'model.aux_head is missing: {self.num_blocks} local blocks need an aux head each '
+                'but the last; give its config, or num_blocks=1 for backpropagation'
+            )
+        many = isinstance(cfg, Sequence)
+        if many and len(cfg) != count:
+            raise ValueError(
+                f'model.aux_head lists {len(cfg)} heads, but {count} blocks have one '
+                f'(num_blocks={self.num_blocks})'
+            )
+        heads = []
+        for k in range(count):
+            where = f'model.aux_head[{k}]' if many else 'model.aux_head'
+            head = build_strict(
+                MODELS, cfg[k] if many else cfg, where, context=self._head_context(k)
+            )
+            if not isinstance(head, AuxHead):
+                raise ValueError(f'{where}.type={type(head).__name__!r} is not an AuxHead')
+            heads.append(head)
+        return heads
+
+    def _head_context(self, index: int) -> BlockContext:
+        """What the aux head of one block is told."""
+        return BlockContext(
+            index=index,
+            num_blocks=self.num_blocks,
+            feature_shape=self.block_units[index][-1].output_shape,
+            next_units=tuple(unit for units in self.block_units[index + 1 :] for unit in units),
+            input_shape=self.input_shape,
+            num_classes=self.num_classes,
+            unit_init_cfg=self.backbone.init_cfg,
+        )
+
+    def _current_units(self) -> list[list[Unit]]:
+        """The units of every block, over the modules that the backbone has now."""
+        return [
+            [
+                Unit(
+                    unit.stage,
+                    unit.index,
+                    {path: self.backbone.get_submodule(path) for path in unit.parts},
+                    unit.output_shape,
+                )
+                for unit in units
+            ]
+            for units in self.block_units
+        ]
+
+    def _trainers(self, index: int) -> tuple[dict[str, nn.Module], Callable]:
+        """What trains one of the first K - 1 blocks."""
+        head = self.aux_heads[index]
+        return {f'aux_heads.{index}': head}, head.loss
+
+    def _last_trainers(self) -> tuple[dict[str, nn.Module], Callable]:
+        """What trains the last block: the classifier's own neck and head."""
+        trainers = {'head': self.head}
+        if self.with_neck:
+            trainers['neck'] = self.neck
+        return trainers, self._head_loss
+
+    def _head_loss(self, x: torch.Tensor, batch: LocalBatch) -> Losses:
+        features = (x,)
+        if self.with_neck:
+            features = self.neck(features)
+        return self.head.loss(features, list(batch.data_samples))
+
+    def _checked_num_classes(self) -> int:
+        """Classes of the head, which the data preprocessor must agree with."""
+        if not self.with_head:
+            raise ValueError('model.head is missing: the last block is trained by it')
+        classes = getattr(self.head, 'num_classes', None)
+        expected = getattr(self.data_preprocessor, 'num_classes', None)
+        if expected is not None and classes is not None and classes != expected:
+            raise ValueError(
+                f'model.head.num_classes={classes} differs from data_preprocessor.num_classes='
+                f'{expected}'
+            )
+        return classes if classes is not None else expected
+
+    def _check_inputs(self, inputs: torch.Tensor) -> None:
+        """The heads were built for one image size; say so before they fail."""
+        if tuple(inputs.shape[1:]) != self.input_shape:
+            raise ValueError(
+                f'model.input_shape={self.input_shape} differs from the training images, '
+                f'{tuple(inputs.shape[1:])}'
+            )
+
+
+def _checked_input_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    if (
+        not isinstance(shape, Sequence)
+        or len(shape) != 3
+        or not all(isinstance(n, int) and n > 0 for n in shape)
+    ):
+        raise ValueError(f'model.input_shape={shape!r} should be (channels, height, width)')
+    return tuple(shape)

@@ -1,0 +1,3 @@
+from .supcon import SupConLoss
+
+__all__ = ['SupConLoss']
