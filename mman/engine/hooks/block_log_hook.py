@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mman.models.splitters.block_table import block_table
+from mman.registry import HOOKS
+
+
+@HOOKS.register_module()
+class BlockLogHook(Hook):
+    """Log what happens block by block, at a cost that does not grow with K.
+
+    Prints the block table when training starts. Losses are summed on the
+    device; once per interval their means go, in one read, to
+    ``block_losses.jsonl`` beside the log file (one JSON object a line: epoch,
+    iter, losses, and grad_norms where gradients are clipped) and to the
+    visualizer as ``block_loss/K``. The console keeps mmengine's own short line.
+
+    Args:
+        interval (int): Iterations between two records. Defaults to 100.
+        visualize (bool): Also send the losses to the visualizer. Defaults to
+            True.
+    """
+
+    priority = 'BELOW_NORMAL'
+    filename = 'block_losses.jsonl'
+
+    def __init__(self, interval: int = 100, visualize: bool = True):
+        if not isinstance(interval, int) or interval < 1:
+            raise ValueError(f'interval={interval!r} of BlockLogHook should be an integer from 1')
+        self.interval = interval
+        self.visualize = visualize
+        self._sum: torch.Tensor | None = None
+        self._count = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Print the block table."""
+        runner.logger.info('Local blocks:\n' + block_table(self._model(runner)))
+
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Add this iteration's losses; write at the end of an interval."""
+        losses = self._model(runner).block_losses
+        self._sum = losses if self._sum is None else self._sum + losses
+        self._count += 1
+        if self.every_n_train_iters(runner, self.interval):
+            self._write(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Write what is left of the last interval."""
+        if self._count:
+            self._write(runner)
+
+    def _write(self, runner: Runner) -> None:
+        mean = (self._sum / self._count).tolist()
+        norms = runner.optim_wrapper.grad_norms()
+        self._sum, self._count = None, 0
+        if not is_main_process():
+            return
+        step = runner.iter + 1
+        record = dict(epoch=runner.epoch + 1, iter=step, losses=mean)
+        if norms is not None:
+            record['grad_norms'] = norms.tolist()
+        with (Path(runner.log_dir) / self.filename).open('a') as file:
+            file.write(json.dumps(record) + '\n')
+        if self.visualize:
+            scalars = {f'block_loss/{k}': loss for k, loss in enumerate(mean)}
+            runner.visualizer.add_scalars(scalars, step=step)
+
+    @staticmethod
+    def _model(runner: Runner) -> torch.nn.Module:
+        return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -1,0 +1,137 @@
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mman.models.aux_heads import MomentumAuxHead
+from mman.models.classifiers import LocalBlock
+from mman.registry import HOOKS
+
+
+@HOOKS.register_module()
+class MomentumUpdateHook(Hook):
+    """Keep the momentum units: ``unit <- m * unit + (1 - m) * source``.
+
+    The source of block k's momentum unit is the first unit of block k + 1; m
+    weighs the old value. Parameters are averaged, BatchNorm's affine ones
+    included, its running statistics not.
+
+    Args:
+        decay (float): m. Defaults to 0.995, as MAN.
+        timing (str): 'post_step', after the iteration, when all blocks have
+            stepped; or 'pre_step', just before the source's own optimizer
+            step, as the MAN release does (one iteration behind). Under
+            gradient accumulation both happen only when a step does. Defaults
+            to 'post_step'.
+        end_decay (float | None): If given, m goes from ``decay`` at the start
+            of training to this at its end. Defaults to None, constant.
+        schedule (str): How it goes there: 'cosine' or 'linear'. Defaults to
+            'cosine'.
+
+    Raises:
+        ValueError: If an argument is none of these, or a decay is outside
+            [0, 1).
+    """
+
+    def __init__(
+        self,
+        decay: float = 0.995,
+        timing: str = 'post_step',
+        end_decay: float | None = None,
+        schedule: str = 'cosine',
+    ):
+        for key, value in (('decay', decay), ('end_decay', end_decay)):
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(
+                    f'{key}={value} of MomentumUpdateHook should be from 0 to below 1: it weighs '
+                    'the old value, and 1 would never update'
+                )
+        if timing not in ('post_step', 'pre_step'):
+            raise ValueError(
+                f"timing={timing!r} of MomentumUpdateHook should be 'post_step' or 'pre_step'"
+            )
+        if schedule not in ('cosine', 'linear'):
+            raise ValueError(
+                f"schedule={schedule!r} of MomentumUpdateHook should be 'cosine' or 'linear'"
+            )
+        self.decay = decay
+        self.timing = timing
+        self.end_decay = end_decay
+        self.schedule = schedule
+        self._pairs: list[tuple[MomentumAuxHead, LocalBlock]] = []
+        self._handles: list = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the momentum heads and start them.
+
+        This is the first point after weights are initialised, loaded and
+        resumed.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        blocks = model.local_blocks
+        self._pairs = [
+            (head, blocks[k + 1])
+            for k, head in enumerate(model.aux_heads)
+            if isinstance(head, MomentumAuxHead)
+        ]
+        if not self._pairs:
+            runner.logger.warning('MomentumUpdateHook: the model has no MomentumAuxHead to update')
+        for head, block in self._pairs:
+            head.start(block.first_unit)
+        if self.timing == 'pre_step':
+            for pair in self._pairs:
+                optimizer = runner.optim_wrapper[pair[1].name].optimizer
+                update = partial(self._before_step, runner, [pair])
+                self._handles.append(optimizer.register_step_pre_hook(update))
+
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Update all momentum units, if the optimizers have just stepped."""
+        if self.timing == 'post_step':
+            self._update(
+                runner,
+                [p for p in self._pairs if runner.optim_wrapper[p[1].name].should_update()],
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the optimizers as they were."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def current_decay(self, runner: Runner) -> float:
+        """m at the current iteration."""
+        if self.end_decay is None:
+            return self.decay
+        progress = min(runner.iter / max(runner.max_iters - 1, 1), 1.0)
+        if self.schedule == 'cosine':
+            progress = (1 - math.cos(math.pi * progress)) / 2
+        return self.decay + (self.end_decay - self.decay) * progress
+
+    def _before_step(self, runner: Runner, pairs: Sequence, *args) -> None:
+        self._update(runner, pairs)
+
+    def _update(self, runner: Runner, pairs: Sequence[tuple[MomentumAuxHead, LocalBlock]]) -> None:
+        averages, sources = [], []
+        for head, block in pairs:
+            averages += list(head.momentum_unit.parameters())
+            sources += list(block.first_unit.parameters())
+        if averages:
+            update_average(averages, sources, self.current_decay(runner))
+            torch._foreach_add_([head.num_updates for head, _ in pairs], 1)
+
+
+@torch.no_grad()
+def update_average(
+    averages: Sequence[torch.Tensor], sources: Sequence[torch.Tensor], decay: float
+) -> None:
+    """``average <- decay * average + (1 - decay) * source``, in place.
+
+    Two roundings, as the formula has them: lerp or a fused multiply-add would
+    differ from the releases in the last bit.
+    """
+    torch._foreach_mul_(averages, decay)
+    torch._foreach_add_(averages, torch._foreach_mul(sources, 1 - decay))

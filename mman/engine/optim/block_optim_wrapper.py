@@ -1,0 +1,36 @@
+import torch
+from mmengine.optim import OptimWrapper
+
+from mman.registry import OPTIM_WRAPPERS
+
+
+@OPTIM_WRAPPERS.register_module()
+class BlockOptimWrapper(OptimWrapper):
+    """An OptimWrapper of one of many blocks.
+
+    The stock wrapper reads the norm of clipped gradients back from the device
+    at every step and logs it under one name for all; with K blocks that is K
+    waits an iteration. This one keeps the tensor for whoever logs.
+
+    Args:
+        optimizer (Optimizer): The block's optimizer.
+        accumulative_counts (int): Iterations per step. Defaults to 1.
+        clip_grad (dict | None): As in OptimWrapper. Defaults to None.
+
+    Attributes:
+        grad_norm (Tensor | None): Norm of the block's gradients before the
+            last clipping; None without clipping by norm.
+    """
+
+    grad_norm: torch.Tensor | None = None
+
+    def _clip_grad(self) -> None:
+        """Clip the block's gradients together and keep their norm."""
+        params = [
+            p
+            for group in self.optimizer.param_groups
+            for p in group['params']
+            if p.grad is not None
+        ]
+        if params:
+            self.grad_norm = self.clip_func(params, **self.clip_grad_kwargs)

@@ -1,0 +1,3 @@
+from .ramp_cosine import RampCosineLR
+
+__all__ = ['RampCosineLR']
