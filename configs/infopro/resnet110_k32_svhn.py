@@ -1,0 +1,15 @@
+_base_ = [
+    '../_base_/models/infopro.py',
+    '../_base_/datasets/svhn.py',
+    '../_base_/schedules/sgd_bs1024_160e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(depth=110),
+    splitter=dict(num_blocks=32),
+    aux_head=dict(
+        reconstruction_weight=dict(first=5.0, last=0.5),
+        task_weight=dict(first=0.2, last=1.0),
+    ),
+)

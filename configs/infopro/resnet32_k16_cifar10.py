@@ -1,0 +1,14 @@
+_base_ = [
+    '../_base_/models/infopro.py',
+    '../_base_/datasets/cifar10.py',
+    '../_base_/schedules/sgd_bs1024_160e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    splitter=dict(num_blocks=16, stem='own'),
+    aux_head=dict(
+        reconstruction_weight=dict(first=5.0, last=0.2),
+        task_weight=dict(first=0.05, last=0.5),
+    ),
+)
