@@ -1,0 +1,17 @@
+"""Data sets and transforms, beside all that mmpretrain has.
+
+mmpretrain.datasets is imported so that a config finds its data sets,
+transforms and samplers by their short names too. CIFAR10, CIFAR100 and
+FashionMNIST here take precedence over mmpretrain's.
+"""
+
+import mmpretrain.datasets  # noqa: F401
+
+from .cifar import CIFAR10, CIFAR100
+from .digits import Digits
+from .fashion_mnist import FashionMNIST
+from .pad_border import PadBorder
+from .stl10 import STL10
+from .svhn import SVHN
+
+__all__ = ['CIFAR10', 'CIFAR100', 'STL10', 'SVHN', 'Digits', 'FashionMNIST', 'PadBorder']

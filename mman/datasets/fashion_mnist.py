@@ -1,0 +1,102 @@
+"""Fashion-MNIST."""
+
+import gzip
+import hashlib
+import os.path as osp
+
+import mmpretrain.datasets as mmpretrain_datasets
+import numpy as np
+
+from mman.registry import DATASETS
+
+from .fetching import download_file, require_download
+from .key_checks import require_choice
+from .official_dataset import OfficialDataset
+from .official_files import reading, require_file, require_md5, require_samples
+
+# Of the files' uncompressed content, so that it does not matter how they were
+# compressed: the official .gz files and Debian's package hold the same.
+_CONTENT_MD5 = {
+    'train-images-idx3-ubyte': 'f4a8712d7a061bf5bd6d2ca38dc4d50a',
+    'train-labels-idx1-ubyte': '9018921c3c673c538a1fc5bad174d6f9',
+    't10k-images-idx3-ubyte': '8181f5470baa50b63fa0f6fddb340f0a',
+    't10k-labels-idx1-ubyte': '15d484375f8d13e6eb1aabb0c3f46965',
+}
+_UINT8_CODE = 0x08
+
+
+def _parse_idx(content: bytes) -> np.ndarray:
+    """Array of an idx file of uint8: magic number, sizes, then the values."""
+    zero, code, ndim = int.from_bytes(content[:2], 'big'), content[2], content[3]
+    if zero != 0 or code != _UINT8_CODE:
+        raise ValueError(f'its magic number is {content[:4].hex()}, not 000008xx')
+    shape = np.frombuffer(content, '>u4', count=ndim, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * ndim).reshape(shape)
+
+
+@DATASETS.register_module()
+class FashionMNIST(OfficialDataset, mmpretrain_datasets.FashionMNIST):
+    """Fashion-MNIST: 60,000 train and 10,000 test images of 28 x 28, 10 classes.
+
+    Unlike mmpretrain's class of the same name, ``split`` selects the samples
+    (there it is ``test_mode``), and ``img`` has a channel axis. Each file may
+    be compressed (``.gz``, preferred) or not; only those of the split are
+    needed, and only missing ones are downloaded.
+
+    Source: https://github.com/zalandoresearch/fashion-mnist
+
+    Args:
+        data_root (str): Local folder that holds the four idx files.
+        split (str): 'train' or 'test'. Defaults to 'train'.
+        channels (int): Channels of ``img``, 3 (the grey value three times) or
+            1. Defaults to 3.
+        **kwargs: Other keys of :class:`OfficialDataset`. ``verify`` compares
+            the uncompressed content.
+
+    Raises:
+        ValueError: If a key has a wrong value.
+        RuntimeError: If the files are missing, differ or cannot be read.
+    """
+
+    def __init__(self, data_root: str = '', split: str = 'train', *, channels: int = 3, **kwargs):
+        require_choice(self, 'channels', channels, (1, 3))
+        self.channels = channels
+        super().__init__(data_root, split, **kwargs)
+
+    def _official(self) -> list[tuple[str, str]]:
+        return self.train_list if self.split == 'train' else self.test_list
+
+    def _existing(self, compressed: str) -> str:
+        """Path of a file, uncompressed only if the .gz is not there."""
+        path = self._path(compressed)
+        raw = path.removesuffix('.gz')
+        return raw if osp.exists(raw) and not osp.exists(path) else path
+
+    def _needs(self) -> str:
+        names = ' and '.join(name.removesuffix('.gz') for name, _ in self._official())
+        return f'the files {names} (with or without .gz)'
+
+    def _fetch(self) -> None:
+        for name, md5 in self._official():
+            path = self._existing(name)
+            if not osp.exists(path):
+                require_download(path, self.download)
+                download_file(self.url_prefix + name, path, md5)
+
+    def _read(self) -> tuple[np.ndarray, np.ndarray]:
+        images_path, labels_path = (self._existing(name) for name, _ in self._official())
+        grey, labels = self._read_idx(images_path), self._read_idx(labels_path)
+        images = grey[..., None].repeat(self.channels, axis=-1)
+        path = f'{images_path} with {osp.basename(labels_path)}'
+        require_samples(path, images, labels, (28, 28, self.channels), self.num_classes)
+        return images, labels
+
+    def _read_idx(self, path: str) -> np.ndarray:
+        require_file(path, None)
+        with reading(path), gzip.open(path) if path.endswith('.gz') else open(path, 'rb') as file:
+            content = file.read()
+        if self.verify:
+            name = osp.basename(path).removesuffix('.gz')
+            require_md5(path, hashlib.md5(content).hexdigest(), _CONTENT_MD5[name])
+        with reading(path):
+            return _parse_idx(content)

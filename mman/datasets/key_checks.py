@@ -1,0 +1,38 @@
+"""Checks of the keys of a data set or transform, with one error each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def require_choice(owner: object, key: str, value: Any, choices: Sequence) -> None:
+    """Refuse a value that is not one of the choices.
+
+    Args:
+        owner (object): The object whose key it is; its class is named.
+        key (str): Name of the key in the config.
+        value (Any): Value of the key; ``True`` does not pass for ``1``.
+        choices (Sequence): The values that are right.
+
+    Raises:
+        ValueError: If the value is none of the choices.
+    """
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        right = ', '.join(map(repr, choices))
+        raise ValueError(f'{type(owner).__name__}: {key}={value!r} must be one of {right}.')
+
+
+def require_positive_int(owner: object, key: str, value: Any) -> None:
+    """Refuse a value that is not a whole number above zero.
+
+    Args:
+        owner (object): The object whose key it is; its class is named.
+        key (str): Name of the key in the config.
+        value (Any): Value of the key.
+
+    Raises:
+        ValueError: If the value is no int, is a bool, or is below 1.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(
+            f'{type(owner).__name__}: {key}={value!r} must be a whole number of at least 1.'
+        )

@@ -1,0 +1,122 @@
+"""Base class of the data sets that are read from published files."""
+
+import os.path as osp
+from abc import abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+from mmpretrain.datasets import BaseDataset
+
+from .all_ranks import run_on_all_ranks
+from .key_checks import require_choice
+
+
+class OfficialDataset(BaseDataset):
+    """A data set whose published files are fetched, verified and read.
+
+    A subclass sets ``METAINFO['classes']`` and :attr:`SPLITS` and implements
+    the three methods below. Files that exist are never overwritten.
+
+    Args:
+        data_root (str): Local folder of the data set; ``~`` is expanded.
+        split (str): One of :attr:`SPLITS`. It alone selects the samples, not
+            ``test_mode``. Defaults to 'train'.
+        download (bool): Whether to download what is missing. Defaults to True.
+        verify (bool): Whether files must have the official checksums. False
+            accepts others, such as re-encoded copies. Defaults to True.
+        **kwargs: ``metainfo``, ``classes``, ``indices``, ``pipeline``,
+            ``test_mode``, ``lazy_init``, ``serialize_data`` and ``max_refetch``
+            of :class:`mmpretrain.datasets.BaseDataset`.
+
+    Raises:
+        ValueError: If a key has a wrong value.
+        RuntimeError: If the files are missing, differ or cannot be read. Every
+            process of a distributed run raises.
+    """
+
+    SPLITS: tuple[str, ...] = ('train', 'test')
+
+    def __init__(
+        self,
+        data_root: str = '',
+        split: str = 'train',
+        *,
+        download: bool = True,
+        verify: bool = True,
+        **kwargs,
+    ):
+        if not isinstance(data_root, str) or not data_root or '://' in data_root:
+            raise ValueError(
+                f'{type(self).__name__}: data_root={data_root!r} must be the path of a '
+                "local folder, such as 'data/cifar10'."
+            )
+        require_choice(self, 'split', split, self.SPLITS)
+        require_choice(self, 'download', download, (True, False))
+        require_choice(self, 'verify', verify, (True, False))
+        self.split, self.download, self.verify = split, download, verify
+        # Called by name, since a subclass may also inherit from a data set of
+        # mmpretrain, whose own constructor knows fewer keys.
+        BaseDataset.__init__(
+            self,
+            ann_file='',
+            data_root=osp.expanduser(data_root),
+            data_prefix=dict(root=''),
+            **kwargs,
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """int: Number of classes of the published data set."""
+        return len(self.METAINFO['classes'])
+
+    def load_data_list(self) -> list[dict]:
+        """Fetch, verify and read the split.
+
+        Returns:
+            list[dict]: Per sample ``img``, uint8 of shape (H, W, C) in RGB
+            order, and ``gt_label``, an int.
+
+        Raises:
+            RuntimeError: If the files are missing, differ or cannot be read.
+        """
+        run_on_all_ranks(lambda: self._explain(self._fetch), main_only=True)
+        images, labels = run_on_all_ranks(lambda: self._explain(self._read))
+        # Pixel order in memory as in shape, which not every file has.
+        images = np.ascontiguousarray(images)
+        return [
+            dict(img=img, gt_label=int(label)) for img, label in zip(images, labels, strict=True)
+        ]
+
+    def extra_repr(self) -> list[str]:
+        """list[str]: Lines on the source of the data, for ``repr``."""
+        return [f'Root of dataset: \t{self.data_root}', f'Split: \t{self.split}']
+
+    def _path(self, *names: str) -> str:
+        return osp.join(self.data_root, *names)
+
+    def _md5(self, official: str) -> str | None:
+        return official if self.verify else None
+
+    def _explain(self, step: Callable):
+        try:
+            return step()
+        except RuntimeError as error:
+            message = f'{type(self).__name__}: {error} Put {self._needs()} into {self.data_root!r}.'
+        if self.verify:
+            message += (
+                ' verify=False accepts files that differ from the official ones, '
+                'such as re-encoded copies.'
+            )
+        raise RuntimeError(message)
+
+    @abstractmethod
+    def _needs(self) -> str:
+        """What a user has to put into ``data_root``, in words."""
+
+    @abstractmethod
+    def _fetch(self) -> None:
+        """Download or unpack what is missing; runs in rank 0 only."""
+
+    @abstractmethod
+    def _read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images, uint8 (N, H, W, C), and labels, integers (N, )."""

@@ -1,0 +1,148 @@
+"""The dataset configs build, and do to an image what the recipes say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmpretrain.models import ClsDataPreprocessor
+from PIL import Image
+
+from mman.datasets import Digits
+from mman.registry import DATASETS, METRICS, TRANSFORMS
+
+FOLDER = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets'
+# name: image side, classes, total batch, images are flipped in training
+RECIPES = {
+    'cifar10': (32, 10, 1024, True),
+    'cifar100': (32, 100, 1024, True),
+    'svhn': (32, 10, 1024, False),
+    'stl10': (96, 10, 128, True),
+    'fashion_mnist': (28, 10, 1024, True),
+    'digits': (8, 10, 64, False),
+}
+
+pytestmark = pytest.mark.usefixtures('mman_scope')
+
+
+def load(name):
+    return Config.fromfile(FOLDER / f'{name}.py')
+
+
+def pipeline(steps):
+    return Compose([TRANSFORMS.build(step) for step in steps])
+
+
+def sample(side):
+    img = np.random.RandomState(0).randint(1, 256, (side, side, 3)).astype(np.uint8)
+    return dict(img=img, gt_label=3)
+
+
+def test_every_config_is_tested():
+    assert {path.stem for path in FOLDER.glob('*.py')} == {*RECIPES, 'imagenet'}
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_train_pipeline(name):
+    side, _, batch, flips = RECIPES[name]
+    cfg = load(name)
+    assert cfg.train_dataloader.batch_size == batch
+    train = pipeline(cfg.train_pipeline)
+    outputs = [train(sample(side)) for _ in range(60)]
+    assert all(out['inputs'].shape == (3, side, side) for out in outputs)
+    assert outputs[0]['data_samples'].gt_label.tolist() == [3]
+    assert len({out['inputs'].numpy().tobytes() for out in outputs}) > 5
+    found = {out['data_samples'].get('flip', False) for out in outputs}
+    assert found == ({True, False} if flips else {False})
+
+
+@pytest.mark.parametrize('name, pad, mode', [('cifar10', 4, 'reflect'), ('svhn', 2, 'constant')])
+def test_train_crop_is_a_window_of_the_padded_image(name, pad, mode):
+    img = sample(32)['img']
+    padded = np.pad(img, ((pad, pad), (pad, pad), (0, 0)), mode=mode)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (32, 32, 3)).reshape(-1, 32, 32, 3)
+    known = {window.tobytes() for window in windows}
+    known |= {window[:, ::-1].tobytes() for window in windows}
+    train = pipeline(load(name).train_pipeline)
+    for _ in range(20):
+        out = train(sample(32))['inputs'].numpy().transpose(1, 2, 0)
+        assert out.tobytes() in known
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_test_pipeline_changes_nothing(name):
+    data = sample(RECIPES[name][0])
+    out = pipeline(load(name).test_pipeline)(dict(data))
+    np.testing.assert_array_equal(out['inputs'].numpy().transpose(1, 2, 0), data['img'])
+
+
+@pytest.mark.parametrize('name', [*RECIPES, 'imagenet'])
+def test_normalisation(name):
+    cfg = load(name).data_preprocessor
+    img = sample(6)['img'].transpose(2, 0, 1)
+    inputs = torch.from_numpy(img)[None]
+    out = ClsDataPreprocessor(**cfg)(dict(inputs=inputs, data_samples=None))['inputs'][0]
+    rgb = img[::-1] if name == 'imagenet' else img
+    mean, std = (np.array(cfg[key])[:, None, None] for key in ('mean', 'std'))
+    np.testing.assert_allclose(out.numpy(), (rgb - mean) / std, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_data_set_and_number_of_classes(name):
+    cfg = load(name)
+    for loader, split in (('train', 'train'), ('val', 'test'), ('test', 'test')):
+        dataset = dict(cfg[f'{loader}_dataloader'].dataset, lazy_init=True)
+        built = DATASETS.build(dataset)
+        assert built.split == split
+        assert len(built.metainfo['classes']) == cfg.data_preprocessor.num_classes
+        assert cfg.data_preprocessor.num_classes == RECIPES[name][1]
+    METRICS.build(cfg.test_evaluator)
+    assert 'model' not in cfg
+
+
+def test_digits_normalisation_is_of_the_train_images():
+    cfg = load('digits').data_preprocessor
+    data = Digits()
+    images = np.stack([data[i]['img'] for i in range(len(data))])
+    np.testing.assert_allclose(images.mean((0, 1, 2)), cfg.mean, atol=0.05)
+    np.testing.assert_allclose(images.std((0, 1, 2)), cfg.std, atol=0.05)
+
+
+def test_digits_loader_gives_batches():
+    loader = Runner.build_dataloader(load('digits').train_dataloader, seed=0)
+    batch = next(iter(loader))
+    assert batch['inputs'].shape == (64, 3, 8, 8) and len(batch['data_samples']) == 64
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    for split in ('train', 'val'):
+        for label in range(1000):
+            (tmp_path / split / f'n{label:08d}').mkdir(parents=True)
+        red = np.full((300, 400, 3), (250, 10, 20), np.uint8)
+        Image.fromarray(red).save(tmp_path / split / 'n00000007' / 'red.png')
+    return tmp_path
+
+
+def test_imagenet_folder_layout(imagenet):
+    cfg = load('imagenet')
+    for loader in ('train_dataloader', 'val_dataloader'):
+        data = DATASETS.build(dict(cfg[loader].dataset, data_root=str(imagenet)))
+        assert len(data) == 1
+        packed = data[0]
+        assert packed['inputs'].shape == (3, 224, 224)
+        assert packed['data_samples'].gt_label.tolist() == [7]
+        inputs = ClsDataPreprocessor(**cfg.data_preprocessor)(
+            dict(inputs=packed['inputs'][None], data_samples=None)
+        )['inputs']
+        red = (250 - 123.675) / 58.395
+        np.testing.assert_allclose(inputs[0, 0].numpy(), red, rtol=1e-4)
+
+
+def test_imagenet_missing_root_is_named(tmp_path):
+    dataset = dict(load('imagenet').train_dataloader.dataset, data_root=str(tmp_path / 'none'))
+    with pytest.raises(FileNotFoundError, match='none/train'):
+        DATASETS.build(dataset)
