@@ -1,0 +1,45 @@
+# make train | make test | make lint, each from a bare clone: the environment comes first.
+PYTHON ?= python3
+VENV ?= .venv
+TRAIN_CONFIG ?= configs/man/resnet20_k10_digits.py
+TRAIN_ARGS ?=
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-mman
+SOURCES := requirements.txt $(wildcard requirements/*.txt) pyproject.toml setup.py mman/version.py
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test lint clean
+
+help:
+	@echo 'make train  train $(TRAIN_CONFIG) (TRAIN_CONFIG, TRAIN_ARGS)'
+	@echo 'make test   run the tests (PYTEST_ARGS, PYTEST_WORKERS)'
+	@echo 'make lint   check style with ruff'
+	@echo 'make clean  remove caches; $(VENV) and work_dirs stay'
+
+install: $(STAMP)
+
+$(STAMP): $(SOURCES)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
+	"error: PYTHON=$(PYTHON) is Python %d.%d; mman needs 3.11 or later" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -r requirements.txt -r requirements/tests.txt
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	@touch $@
+
+train: $(STAMP)
+	$(BIN)/python tools/train.py $(TRAIN_CONFIG) $(TRAIN_ARGS)
+
+# One thread a worker: workers and the processes of the dist tests would otherwise each start one
+# thread a core. A file stays on one worker, so what its tests share is made once.
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf build mman.egg-info .pytest_cache .ruff_cache

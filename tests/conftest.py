@@ -1,0 +1,49 @@
+"""Fixtures for all tests."""
+
+import os
+
+# Rounding differs between instruction sets, and through a ReLU at zero one bit
+# becomes a gradient: the reference vectors come from a CPU with AVX2. Both are
+# read when torch first computes, so they are set before it is imported.
+os.environ.setdefault('ATEN_CPU_CAPABILITY', 'avx2')
+os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX2')
+
+import random  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from mmengine.runner import checkpoint  # noqa: E402
+
+from mman.utils import register_all_modules  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _mman_scope():
+    """Short names resolve in mman, whichever test ran before."""
+    register_all_modules()
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Start every test from the same random numbers, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def loading_state(monkeypatch):
+    """Undo what ``restrict_loading`` sets for the whole process."""
+    loader = checkpoint.CheckpointLoader
+    monkeypatch.setattr(loader, '_schemes', loader._schemes.copy())
+    monkeypatch.setattr(checkpoint, 'get_torch_safe_globals', checkpoint.get_torch_safe_globals)
+    before = {name: os.environ.pop(name, None) for name in _LOADING_VARIABLES}
+    yield
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+_LOADING_VARIABLES = ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD')
