@@ -7,6 +7,8 @@ from typing import Any
 
 from mmengine.registry import Registry
 
+from .errors import UserError
+
 
 def accepted_keys(cls: type) -> set[str]:
     """Names that the constructor of ``cls`` takes.
@@ -27,36 +29,52 @@ def accepted_keys(cls: type) -> set[str]:
     return keys - {'self'}
 
 
-def build_strict(registry: Registry, cfg: Mapping, where: str, **context: Any) -> Any:
+def required_keys(cls: type) -> set[str]:
+    """Names that the constructor of ``cls`` itself takes and gives no default."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    keyed = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name for p in parameters if p.kind in keyed and p.default is p.empty} - {'self'}
+
+
+def build_strict(
+    registry: Registry, cfg: Mapping, where: str, base: type = object, **context: Any
+) -> Any:
     """Build ``cfg`` and name a key that its class does not know.
 
     Args:
         registry (Registry): Where ``cfg['type']`` is looked up.
         cfg (dict): ``type`` and the keys a user chose.
         where (str): Path of ``cfg`` in the config, for messages.
+        base (type): What the class must derive from. Defaults to anything.
         **context: Arguments that the caller adds; a user cannot set them.
 
     Raises:
-        ValueError: If ``cfg`` has no ``type``, or a key that is unknown or
-            one of ``context``; the message says which keys are known.
+        UserError: If ``cfg`` has no ``type`` or a wrong one, lacks a key that is needed, or
+            has one that is unknown or in ``context``; the message says which
+            keys are known.
     """
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
-        raise ValueError(f"{where} should be a dict with the key 'type', but is {cfg!r}")
+        raise UserError(f"{where} should be a dict with the key 'type', but is {cfg!r}")
     with registry.switch_scope_and_registry(cfg.get('_scope_')) as scoped:
         cls = cfg['type'] if not isinstance(cfg['type'], str) else scoped.get(cfg['type'])
     if cls is None:
-        raise ValueError(
+        raise UserError(
             f'{where}.type={cfg["type"]!r} is not registered in mman, mmpretrain or mmengine; '
             'import your own module by custom_imports'
         )
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise UserError(f'{where}.type={cfg["type"]!r} is not a kind of {base.__name__}')
     known = sorted(accepted_keys(cls) - set(context))
     for key, value in cfg.items():
         if key in ('type', '_scope_') or key in known:
             continue
         close = difflib.get_close_matches(key, known, n=1)
         hint = f'; did you mean {close[0]!r}?' if close else ''
-        raise ValueError(
+        raise UserError(
             f'{where} has the unknown key {key!r} (value {value!r}): '
             f'{cls.__name__} knows {", ".join(known) or "no keys"}{hint}'
         )
+    missing = sorted(required_keys(cls) - set(cfg) - set(context))
+    if missing:
+        raise UserError(f'{where} lacks {", ".join(missing)}, which {cls.__name__} needs')
     return registry.build({**cfg, **context})

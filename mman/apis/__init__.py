@@ -1,0 +1,30 @@
+from .cli import (
+    add_run_arguments,
+    config_parser,
+    existing_file,
+    export_local_rank,
+    new_file,
+    seed,
+)
+from .config import load_config, set_amp, set_resume, set_seed, set_work_dir
+from .runner import build_runner
+from .test import test_model
+from .train import summarize, train_model
+
+__all__ = [
+    'add_run_arguments',
+    'build_runner',
+    'config_parser',
+    'existing_file',
+    'export_local_rank',
+    'load_config',
+    'new_file',
+    'seed',
+    'set_amp',
+    'set_resume',
+    'set_seed',
+    'set_work_dir',
+    'summarize',
+    'test_model',
+    'train_model',
+]

@@ -1,0 +1,162 @@
+"""Loading a config file and applying what the command line changes in it."""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from mman.utils.checkpoint import latest_checkpoint
+from mman.utils.errors import UserError
+
+_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
+_RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+_AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')
+
+
+def warn(message: str) -> None:
+    """Print one line, on the first process only.
+
+    The log does not exist yet when a config is read, nor does the process
+    group, so the rank is the launcher's.
+    """
+    if not any(int(os.environ.get(name, 0)) for name in _RANKS):
+        print(f'WARNING: {message}', file=sys.stderr, flush=True)
+
+
+def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
+    """Read a config file and merge ``--cfg-options`` into it.
+
+    An option whose key is new is merged, because configs leave out arguments
+    that have defaults, but named in a warning, because it may be misspelt.
+
+    Raises:
+        UserError: If the file is missing or no config, or an option reaches
+            into something that has no keys.
+    """
+    if not Path(path).is_file() or Path(path).suffix not in _SUFFIXES:
+        raise UserError(f'config {path!r} should be an existing {", ".join(_SUFFIXES)} file')
+    try:
+        cfg = Config.fromfile(path)
+    except FileNotFoundError as error:
+        raise UserError(f'config {path!r} refers to a missing file: {error}') from error
+    for message in new_keys(cfg.to_dict(), options or {}):
+        warn(f'--cfg-options {message}')
+    try:
+        cfg.merge_from_dict(dict(options or {}))
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        text = error.args[0] if error.args else error
+        raise UserError(f'--cfg-options do not fit config {path!r}: {text}') from error
+    return cfg
+
+
+def new_keys(tree: Mapping, options: Mapping[str, Any]) -> Iterator[str]:
+    """Say of each dotted key of ``options`` that ``tree`` lacks what it may have meant."""
+    for full_key in options:
+        node: Any = tree
+        for key in full_key.split('.'):
+            if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+                node = node[int(key)]
+            elif not isinstance(node, Mapping) or key == '_delete_':
+                break
+            elif key in node:
+                node = node[key]
+            else:
+                yield f'{full_key}: the config has no {key!r} there yet; {_hint(key, node)}'
+                break
+
+
+def _hint(key: str, node: Mapping) -> str:
+    names = [str(name) for name in node]
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    return f'did you mean {close[0]!r}?' if close else f'it has {", ".join(names) or "no keys"}'
+
+
+def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
+    """Choose the work dir: the command line's, the config's, or one named as the config."""
+    default = str(Path('work_dirs') / Path(config_path).stem)
+    cfg.work_dir = work_dir or cfg.get('work_dir') or default
+    if Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir():
+        raise UserError(f'work_dir {cfg.work_dir!r} is a file; it should be a folder')
+
+
+def set_resume(cfg: Config, resume: str | bool | None) -> None:
+    """Resume from ``resume``, or from the latest checkpoint of the work dir.
+
+    Args:
+        cfg (Config): Has ``work_dir``.
+        resume (str | bool | None): A checkpoint, True for the latest one, or
+            None to leave the config as it is.
+    """
+    if isinstance(resume, str):
+        cfg.resume, cfg.load_from = True, resume
+    elif resume:
+        latest = latest_checkpoint(cfg.work_dir)
+        if latest is not None:
+            cfg.resume, cfg.load_from = True, str(latest)
+        else:
+            # A requeued job gives --resume from its first start on.
+            warn(f'--resume: no checkpoint in work_dir {cfg.work_dir!r} yet; training starts anew')
+    elif not cfg.get('resume') and any(Path(cfg.work_dir).glob('*.pth')):
+        warn(
+            f'work_dir {cfg.work_dir!r} holds checkpoints of an earlier run, and this run will '
+            'replace those of the same name; give --resume or another --work-dir to keep them'
+        )
+
+
+def set_seed(cfg: Config, seed: int | None) -> None:
+    """Replace the seed and keep the other settings of randomness."""
+    if seed is not None:
+        cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
+
+
+def set_amp(cfg: Config, amp: bool) -> None:
+    """Turn the optimizer wrapper into its mixed-precision kind."""
+    if not amp:
+        return
+    wrapper = cfg.get('optim_wrapper')
+    if wrapper is None:
+        raise UserError('--amp changes optim_wrapper, which the config does not have')
+    kind = _class_name(wrapper.get('type', 'OptimWrapper'))
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise UserError(
+            f'--amp cannot change optim_wrapper.type={kind!r}; it should be OptimWrapper'
+        )
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def check_amp(cfg: Config) -> None:
+    """Refuse mixed precision where mmengine's wrapper cannot work, before anything is built."""
+    wrapper = cfg.get('optim_wrapper') or {}
+    if _class_name(wrapper.get('type', '')) == 'AmpOptimWrapper':
+        device = get_device()
+        if device not in _AMP_DEVICES:
+            raise UserError(
+                f"optim_wrapper.type='AmpOptimWrapper' (--amp) needs one of "
+                f'{", ".join(_AMP_DEVICES)}, but the device is {device!r}; train without it'
+            )
+
+
+def _class_name(kind: Any) -> str:
+    """Name without the scope of a registered class."""
+    return getattr(kind, '__name__', str(kind)).split('.')[-1]
+
+
+def set_loader_defaults(cfg: Config) -> None:
+    """Give dataloaders the defaults that mmpretrain's configs count on.
+
+    mmengine's own collate function returns lists of images; mmpretrain's
+    tools batch them, so its dataset configs say nothing of it.
+    """
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if loader is not None:
+            loader.setdefault('collate_fn', {'type': 'default_collate'})
+            loader.setdefault('pin_memory', torch.cuda.is_available())
+            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)

@@ -1,0 +1,41 @@
+"""Evaluating a checkpoint from a config."""
+
+from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+
+from mman.engine.hooks import CheckpointGuardHook
+from mman.utils.errors import UserError
+
+from .config import set_loader_defaults
+from .runner import build_runner
+
+# Training uses them, inference does not, and a published model is without them.
+_TRAINING_ONLY = ('aux_heads.',)
+
+
+def test_model(cfg: Config, checkpoint: str, out: str | None = None) -> dict:
+    """Evaluate a checkpoint on the test set of ``cfg``.
+
+    Args:
+        cfg (Config): Has the test dataloader, loop and evaluator.
+        checkpoint (str): The weights.
+        out (str | None): A new .pkl file for the predictions.
+
+    Returns:
+        dict: The metrics.
+    """
+    for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
+        if cfg.get(key) is None:
+            raise UserError(f'{key} is {cfg.get(key)!r} in the config; testing needs it')
+    set_loader_defaults(cfg)
+    cfg.resume, cfg.load_from = False, checkpoint
+    cfg.get('default_hooks', {}).pop('checkpoint_guard', None)
+    runner = build_runner(cfg)
+    runner.register_hook(CheckpointGuardHook(allow_missing=_TRAINING_ONLY))
+    if out is not None:
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+    return runner.test()
+
+
+# pytest collects functions of this name from the modules that import them.
+test_model.__test__ = False

@@ -1,0 +1,46 @@
+"""Training from a config."""
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mman.utils.checkpoint import latest_checkpoint
+
+from .config import check_amp, set_loader_defaults
+from .runner import build_runner, log_file
+
+
+def train_model(cfg: Config) -> Runner:
+    """Train what ``cfg`` describes.
+
+    Returns:
+        Runner: The Runner after training, for :func:`summarize`.
+    """
+    check_amp(cfg)
+    set_loader_defaults(cfg)
+    runner = build_runner(cfg)
+    runner.train()
+    return runner
+
+
+def summarize(runner: Runner) -> str:
+    """What came out of a training, and where its files are."""
+    lines = _accuracies(runner) or ['accuracy:   not measured: no validation has run']
+    return '\n'.join(
+        [
+            *lines,
+            f'work dir:   {runner.work_dir}',
+            f'checkpoint: {latest_checkpoint(runner.work_dir) or "none was saved"}',
+            f'log:        {log_file(runner)}',
+        ]
+    )
+
+
+def _accuracies(runner: Runner) -> list[str]:
+    """Accuracies of the last validation; the best would be chosen by the test set."""
+    lines = []
+    for name, scalar in runner.message_hub.log_scalars.items():
+        if name.startswith('val/accuracy/'):
+            values, _ = scalar.data
+            kind = name.removeprefix('val/')
+            lines.append(f'{kind}: {values[-1]:.2f} (last validation)')
+    return lines

@@ -1,0 +1,128 @@
+"""Finding and safely loading checkpoints."""
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from .errors import UserError
+
+_FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+_FORBID = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+_TRUE = ('1', 'y', 'yes', 'true')
+_STATISTICS = ('min', 'max', 'mean', 'current')
+
+# Upstream mmengine has no such list; it then allows no more than torch does.
+_mmengine_safe_globals = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, '0').lower() in _TRUE
+
+
+def _statistics_method(owner: Any, name: str) -> Any:
+    """The one use that mmengine's checkpoints have for ``getattr``."""
+    if owner is not HistoryBuffer or name not in _STATISTICS:
+        raise UnpicklingError(f'Unsupported attribute {name!r} of {owner!r}')
+    return getattr(owner, name)
+
+
+def safe_globals() -> list:
+    """What mmengine's checkpoints hold besides tensors and containers.
+
+    mmengine allows ``getattr`` itself, for the methods of its HistoryBuffer.
+    But ``getattr.__self__`` is the module builtins, so a file can reach
+    ``exec`` through it and have it called as a ``__setstate__``.
+    """
+    allowed = [item for item in _mmengine_safe_globals() if item is not getattr]
+    return [*allowed, (_statistics_method, 'builtins.getattr')]
+
+
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """mmengine's loader of local files, without its fall-back to plain unpickling.
+
+    The name is mmengine's too: its log says "local" because of it.
+    """
+    path = os.path.expanduser(filename)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'checkpoint {filename!r} is not a file')
+    try:
+        with torch.serialization.safe_globals(safe_globals()):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(
+            f'checkpoint {filename!r} was refused: it is damaged, or holds objects that could run '
+            f'code when loaded ({_reason(error)}). If you trust where it comes from, load it with '
+            '--unsafe-load'
+        ) from error
+    except (EOFError, RuntimeError) as error:
+        raise UserError(
+            f'checkpoint {filename!r} cannot be read ({_reason(error)}); it should be a complete '
+            'file written by torch.save'
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The telling part of torch's message, which comes wrapped in advice."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if 'Unsupported' in line or 'Trying to' in line]
+    # Reasons end in advice on how to allow the object, which is not ours to give.
+    return (telling or lines or [type(error).__name__])[0].split('. ')[0][:200]
+
+
+def restrict_loading(unsafe: bool = False) -> None:
+    """Let no checkpoint run code while it is loaded, in this process and its children.
+
+    mmengine loads with ``weights_only=True``, allows too much in that, and
+    loads a file that is refused a second time without it. Its list of what is
+    allowed is replaced, and the environment variable makes the second load as
+    strict as the first. Local files get a loader that says what to do instead.
+
+    Args:
+        unsafe (bool): Keep mmengine's behaviour, for files that are trusted.
+
+    Raises:
+        UserError: If the environment demands the opposite of ``unsafe``.
+    """
+    if unsafe:
+        if _is_set(_FORCE):
+            raise UserError(f'--unsafe-load contradicts {_FORCE}={os.environ[_FORCE]}: drop one')
+        return
+    if _is_set(_FORBID):
+        raise UserError(
+            f'{_FORBID}={os.environ[_FORBID]} asks for unsafe loading: unset it, or say so with '
+            '--unsafe-load'
+        )
+    os.environ[_FORCE] = '1'
+    mmengine_checkpoint.get_torch_safe_globals = safe_globals
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+
+
+def latest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The checkpoint that mmengine saved last in ``work_dir``.
+
+    The file of that name inside ``work_dir`` is taken if the folder has moved
+    since.
+
+    Returns:
+        Path | None: None if nothing was saved there.
+
+    Raises:
+        UserError: If the file that was saved last is gone.
+    """
+    record = Path(work_dir) / 'last_checkpoint'
+    if not record.is_file():
+        return None
+    saved = Path(record.read_text().strip())
+    for candidate in (saved, Path(work_dir) / saved.name):
+        if candidate.is_file():
+            return candidate
+    raise UserError(
+        f'{str(record)!r} names {str(saved)!r}, which does not exist; give the checkpoint to '
+        'resume from, or remove that record to start from scratch'
+    )

@@ -1,0 +1,25 @@
+"""The error that a user can mend without reading a traceback."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UserError(ValueError):
+    """Something the user gave is wrong; the message says what and what would be right."""
+
+
+class DataError(UserError, RuntimeError):
+    """The files of a data set are missing, or not what they should be."""
+
+
+@contextmanager
+def one_line_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """End the program with one line and exit code 2 on a :class:`UserError`.
+
+    Any other exception passes, traceback and all.
+    """
+    try:
+        yield
+    except UserError as error:
+        parser.exit(2, f'{parser.prog}: error: {error}\n')

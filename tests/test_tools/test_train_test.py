@@ -1,0 +1,337 @@
+"""The command-line tools, run as a user runs them."""
+
+import builtins
+import os
+import pickle
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from torch.nn.functional import conv2d
+
+from mman.apis import set_resume, summarize
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+
+
+def run_tool(name, *args, cwd):
+    """Run a tool on the CPU and return its exit code, output and errors."""
+    environment = {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join([str(ROOT), str(cwd)]),
+        'CUDA_VISIBLE_DEVICES': '',
+    }
+    command = [sys.executable, str(ROOT / 'tools' / name), *map(str, args)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope='module')
+def project(tmp_path_factory):
+    """A folder with the tiny config and its modules."""
+    folder = tmp_path_factory.mktemp('project')
+    for name in ('tiny_data.py', 'tiny_project.py', 'tiny_config.py'):
+        shutil.copy(HERE / name, folder)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def trained(project):
+    """Two epochs of training in the default work dir, and what was printed."""
+    result = run_tool('train.py', 'tiny_config.py', '--seed', 3, cwd=project)
+    assert result.returncode == 0, result.stderr
+    return project / 'work_dirs' / 'tiny_config', result
+
+
+@pytest.fixture
+def call_tool(monkeypatch, capsys, project, loading_state):
+    """Run a tool inside this process, for what ends before a Runner is built."""
+    monkeypatch.chdir(project)
+    monkeypatch.syspath_prepend(str(project))
+
+    def call(name, *args):
+        path = ROOT / 'tools' / name
+        monkeypatch.setattr(sys, 'argv', [path.name, *map(str, args)])
+        code = 0
+        try:
+            runpy.run_path(str(path), run_name='__main__')
+        except SystemExit as stop:
+            code = stop.code
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return call
+
+
+def weights_of(path):
+    return torch.load(path, map_location='cpu', weights_only=False)['state_dict']
+
+
+def predict(path, project):
+    """Predicted and given labels of the validation set, without any of the libraries' code."""
+    weights = weights_of(path)
+    images, labels = runpy.run_path(str(project / 'tiny_data.py'))['make_data'](50, 2)
+    images = (torch.from_numpy(images).permute(0, 3, 1, 2).float() - 60) / 60
+    features = conv2d(images, weights['backbone.conv.weight'], weights['backbone.conv.bias'])
+    features = features.relu().mean(dim=(2, 3))
+    scores = features @ weights['head.fc.weight'].T + weights['head.fc.bias']
+    return scores.argmax(1).numpy(), labels
+
+
+def test_training_reports_the_accuracy_of_the_checkpoint(project, trained):
+    work_dir, result = trained
+    predicted, labels = predict(work_dir / 'epoch_2.pth', project)
+    accuracy = 100 * np.mean(predicted == labels)
+    report = result.stdout.strip().splitlines()[-4:]
+    assert report[0] == f'accuracy/top1: {accuracy:.2f} (last validation)'
+    assert report[1].split() == ['work', 'dir:', str(work_dir)]
+    assert report[2].split() == ['checkpoint:', str(work_dir / 'epoch_2.pth')]
+    log = Path(report[3].split()[1])
+    assert log.is_file() and log.is_relative_to(work_dir)
+
+
+def test_summary_gives_the_last_accuracy_not_the_best(tmp_path):
+    history = HistoryBuffer([50.0, 90.5, 70.25], [1, 1, 1])
+    hub = SimpleNamespace(log_scalars={'train/loss': history, 'val/accuracy/top1': history})
+    runner = SimpleNamespace(
+        message_hub=hub, work_dir=str(tmp_path), log_dir=str(tmp_path / 'now'), timestamp='now'
+    )
+    assert summarize(runner).splitlines() == [
+        'accuracy/top1: 70.25 (last validation)',
+        f'work dir:   {tmp_path}',
+        'checkpoint: none was saved',
+        f'log:        {tmp_path / "now" / "now.log"}',
+    ]
+    hub.log_scalars.clear()
+    assert 'not measured' in summarize(runner).splitlines()[0]
+
+
+def test_seed_reaches_the_runner(trained):
+    work_dir, _ = trained
+    meta = torch.load(work_dir / 'epoch_1.pth', weights_only=False)['meta']
+    assert meta['seed'] == 3
+
+
+def test_resumed_training_ends_as_the_uninterrupted_one(project, trained, tmp_path):
+    # What a job leaves that was stopped after its first epoch, in a folder moved since.
+    work_dir, _ = trained
+    shutil.copy(work_dir / 'epoch_1.pth', tmp_path)
+    (tmp_path / 'last_checkpoint').write_text(str(project / 'gone' / 'epoch_1.pth'))
+    before = (tmp_path / 'epoch_1.pth').read_bytes()
+    result = run_tool(
+        'train.py',
+        'tiny_config.py',
+        '--work-dir',
+        tmp_path,
+        '--seed',
+        3,
+        '--resume',
+        cwd=project,
+    )
+    assert result.returncode == 0, result.stderr
+    straight, resumed = weights_of(work_dir / 'epoch_2.pth'), weights_of(tmp_path / 'epoch_2.pth')
+    first = weights_of(work_dir / 'epoch_1.pth')
+    assert straight.keys() == resumed.keys()
+    for name, tensor in straight.items():
+        assert torch.equal(tensor, resumed[name]), name
+    assert any(not torch.equal(first[name], straight[name]) for name in first)
+    assert (tmp_path / 'epoch_1.pth').read_bytes() == before
+
+
+def test_testing_gives_the_accuracy_and_predictions_of_the_checkpoint(project, trained, tmp_path):
+    checkpoint = trained[0] / 'epoch_2.pth'
+    out = tmp_path / 'predictions.pkl'
+    result = run_tool(
+        'test.py',
+        'tiny_config.py',
+        checkpoint,
+        '--work-dir',
+        tmp_path / 'work',
+        '--out',
+        out,
+        cwd=project,
+    )
+    assert result.returncode == 0, result.stderr
+    predicted, labels = predict(checkpoint, project)
+    printed = re.search(r'^accuracy/top1: ([\d.]+)$', result.stdout, re.M)
+    assert float(printed.group(1)) == pytest.approx(100 * np.mean(predicted == labels), abs=1e-3)
+    dumped = pickle.loads(out.read_bytes())
+    assert [int(sample['pred_label']) for sample in dumped] == predicted.tolist()
+
+
+@pytest.mark.parametrize('damage', ['lacks', 'misshapes'])
+def test_testing_refuses_weights_of_another_model(project, trained, tmp_path, damage):
+    checkpoint = torch.load(trained[0] / 'epoch_2.pth', weights_only=False)
+    weight = checkpoint['state_dict'].pop('head.fc.weight')
+    if damage == 'misshapes':
+        checkpoint['state_dict']['head.fc.weight'] = weight[:, :2]
+    torch.save(checkpoint, tmp_path / 'other.pth')
+    result = run_tool(
+        'test.py',
+        'tiny_config.py',
+        tmp_path / 'other.pth',
+        '--work-dir',
+        tmp_path / 'work',
+        cwd=project,
+    )
+    assert result.returncode == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert 'other.pth' in last and 'head.fc.weight' in last
+    assert 'accuracy/top1:' not in result.stdout
+
+
+class CreatesFile:
+    """Pickles into a call that creates a file."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return builtins.open, (self.path, 'w')
+
+
+def test_training_does_not_run_code_from_a_checkpoint(project, tmp_path):
+    trace, checkpoint = tmp_path / 'trace', tmp_path / 'model.pth'
+    torch.save({'state_dict': {}, 'payload': CreatesFile(trace)}, checkpoint)
+    result = run_tool(
+        'train.py',
+        'tiny_config.py',
+        '--work-dir',
+        tmp_path / 'work',
+        '--resume',
+        checkpoint,
+        cwd=project,
+    )
+    assert result.returncode == 2
+    assert not trace.exists()
+    last = result.stderr.strip().splitlines()[-1]
+    assert str(checkpoint) in last and '--unsafe-load' in last
+    assert 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ('tool', 'args', 'named'),
+    [
+        ('train.py', ['absent.py'], ['absent.py', 'existing']),
+        ('train.py', ['tiny_config.py', '--resume', 'absent.pth'], ['--resume', 'absent.pth']),
+        ('train.py', ['tiny_config.py', '--seed', '-1'], ['--seed', '-1', '2**32']),
+        ('train.py', ['tiny_config.py', '--seed', str(2**32)], ['--seed', str(2**32)]),
+        ('train.py', ['tiny_config.py', '--launcher', 'ssh'], ['--launcher', 'ssh', 'pytorch']),
+        (
+            'train.py',
+            ['tiny_config.py', '--work-dir', 'tiny_config.py'],
+            ['tiny_config.py', 'file'],
+        ),
+        ('train.py', ['tiny_config.py', '--cfg-options', 'a.b'], ['a.b', 'KEY=VALUE']),
+        ('train.py', ['tiny_config.py', '--cfg-options', 'a=1,(2'], ['--cfg-options', '1,(2']),
+        (
+            'train.py',
+            ['tiny_config.py', '--cfg-options', 'train_cfg.max_epochs.a=1'],
+            ['--cfg-options', 'max_epochs'],
+        ),
+        (
+            'train.py',
+            ['tiny_config.py', '--amp', '--cfg-options', 'optim_wrapper.type=Own'],
+            ['--amp', 'optim_wrapper.type', 'Own'],
+        ),
+        ('test.py', ['tiny_config.py', 'absent.pth'], ['checkpoint', 'absent.pth']),
+        (
+            'test.py',
+            ['tiny_config.py', 'tiny_config.py', '--out', 'out.txt'],
+            ['--out', 'out.txt', '.pkl'],
+        ),
+        ('misc/print_config.py', ['absent.py'], ['absent.py']),
+        (
+            'misc/print_config.py',
+            ['tiny_config.py', '--save-path', 'tiny_config.py'],
+            ['tiny_config.py', 'not overwritten'],
+        ),
+    ],
+)
+def test_bad_arguments_end_in_one_error(call_tool, project, tool, args, named):
+    config = (project / 'tiny_config.py').read_text()
+    code, _, errors = call_tool(tool, *args)
+    assert code == 2
+    (error,) = [line for line in errors.splitlines() if 'error:' in line]
+    for text in named:
+        assert text in error
+    assert (project / 'tiny_config.py').read_text() == config
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='mixed precision works here')
+def test_amp_on_a_cpu_is_refused_before_training(call_tool, tmp_path):
+    code, _, errors = call_tool('train.py', 'tiny_config.py', '--amp', '--work-dir', tmp_path)
+    assert code == 2
+    assert 'AmpOptimWrapper' in errors and "'cpu'" in errors
+    assert not list(tmp_path.iterdir())
+
+
+def test_output_of_an_earlier_test_is_kept(call_tool, project, tmp_path):
+    out = tmp_path / 'earlier.pkl'
+    out.write_bytes(b'kept')
+    code, _, errors = call_tool('test.py', 'tiny_config.py', 'tiny_config.py', '--out', out)
+    assert code == 2 and 'not overwritten' in errors
+    assert out.read_bytes() == b'kept'
+
+
+def test_print_config_shows_and_saves_the_merged_config(call_tool, tmp_path):
+    saved = tmp_path / 'merged.py'
+    code, out, errors = call_tool(
+        'misc/print_config.py',
+        'tiny_config.py',
+        '--save-path',
+        saved,
+        '--cfg-options',
+        'train_cfg.max_epochs=7',
+        'test_dataloader.batch_size=5',
+    )
+    assert code == 0 and not errors
+    assert 'max_epochs=7' in out
+    merged = runpy.run_path(str(saved))
+    assert merged['train_cfg'] == {'by_epoch': True, 'max_epochs': 7, 'val_interval': 1}
+    assert merged['test_dataloader']['batch_size'] == 5
+    assert merged['val_dataloader']['batch_size'] == 16
+
+
+@pytest.mark.parametrize(
+    ('option', 'named'),
+    [
+        ('train_cfg.max_epoch=7', "did you mean 'max_epochs'"),
+        ('train_cfgs.max_epochs=7', "did you mean 'train_cfg'"),
+        ('optim_wrapper.optimizer.zzz=1', 'type, lr, momentum'),
+    ],
+)
+def test_a_new_key_is_merged_with_one_warning(call_tool, option, named):
+    code, _, errors = call_tool(
+        'misc/print_config.py',
+        'tiny_config.py',
+        '--cfg-options',
+        option,
+        'train_cfg.val_interval=2',
+    )
+    assert code == 0
+    (line,) = errors.splitlines()
+    assert line.startswith('WARNING') and named in line and option.split('=')[0] in line
+
+
+def test_resume_without_checkpoint_says_so_and_keeps_the_initial_weights(capsys):
+    cfg = Config({'work_dir': 'absent', 'load_from': 'initial.pth'})
+    set_resume(cfg, True)
+    assert 'starts anew' in capsys.readouterr().err
+    assert cfg.load_from == 'initial.pth' and not cfg.get('resume')
+
+
+def test_a_used_work_dir_is_warned_about(capsys, tmp_path):
+    (tmp_path / 'epoch_1.pth').touch()
+    set_resume(Config({'work_dir': str(tmp_path)}), None)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'WARNING' in line and str(tmp_path) in line and '--resume' in line

@@ -1,0 +1,32 @@
+"""Print a config file with everything it inherits, as the tools see it."""
+
+import argparse
+
+from mman import apis
+from mman.utils.errors import one_line_errors
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this tool."""
+    parser = apis.config_parser(__doc__)
+    parser.add_argument(
+        '--save-path',
+        type=apis.new_file('.py'),
+        help='new .py file to write the config to as well',
+    )
+    return parser
+
+
+def main() -> None:
+    """Print the config, and save it if a place is given."""
+    parser = build_parser()
+    args = parser.parse_args()
+    with one_line_errors(parser):
+        cfg = apis.load_config(args.config, args.cfg_options)
+        print(cfg.pretty_text)
+        if args.save_path:
+            cfg.dump(args.save_path)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,40 @@
+"""Evaluate a checkpoint on the test set of a config file."""
+
+import argparse
+
+from mmengine.dist import is_main_process
+
+from mman import apis
+from mman.utils.checkpoint import restrict_loading
+from mman.utils.errors import one_line_errors
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this tool."""
+    parser = apis.config_parser(__doc__)
+    parser.add_argument('checkpoint', type=apis.existing_file, help='checkpoint file')
+    apis.add_run_arguments(parser)
+    parser.add_argument(
+        '--out', type=apis.new_file('.pkl', '.pickle'), help='new .pkl file for the predictions'
+    )
+    return parser
+
+
+def main() -> None:
+    """Test, then print the metrics."""
+    parser = build_parser()
+    args = parser.parse_args()
+    with one_line_errors(parser):
+        restrict_loading(unsafe=args.unsafe_load)
+        apis.export_local_rank(args.local_rank)
+        cfg = apis.load_config(args.config, args.cfg_options)
+        cfg.launcher = args.launcher
+        apis.set_work_dir(cfg, args.work_dir, args.config)
+        metrics = apis.test_model(cfg, args.checkpoint, args.out)
+        if is_main_process():
+            for name, value in metrics.items():
+                print(f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,48 @@
+"""Train a model from a config file."""
+
+import argparse
+
+from mmengine.dist import is_main_process
+
+from mman import apis
+from mman.utils.checkpoint import restrict_loading
+from mman.utils.errors import one_line_errors
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this tool."""
+    parser = apis.config_parser(__doc__)
+    apis.add_run_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const=True,
+        type=apis.existing_file,
+        metavar='CHECKPOINT',
+        help='continue from a checkpoint; without one, from the latest of the work dir, if any',
+    )
+    parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
+    parser.add_argument('--seed', type=apis.seed, help='seed of all random numbers')
+    return parser
+
+
+def main() -> None:
+    """Train, then say what came out and where it is."""
+    parser = build_parser()
+    args = parser.parse_args()
+    with one_line_errors(parser):
+        restrict_loading(unsafe=args.unsafe_load)
+        apis.export_local_rank(args.local_rank)
+        cfg = apis.load_config(args.config, args.cfg_options)
+        cfg.launcher = args.launcher
+        apis.set_work_dir(cfg, args.work_dir, args.config)
+        apis.set_resume(cfg, args.resume)
+        apis.set_seed(cfg, args.seed)
+        apis.set_amp(cfg, args.amp)
+        runner = apis.train_model(cfg)
+        if is_main_process():
+            print(apis.summarize(runner), flush=True)
+
+
+if __name__ == '__main__':
+    main()
