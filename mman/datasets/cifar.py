@@ -30,8 +30,8 @@ class CIFAR10(OfficialDataset, mmpretrain_datasets.CIFAR10):
         **kwargs: Other keys of :class:`OfficialDataset`.
 
     Raises:
-        ValueError: If a key has a wrong value.
-        RuntimeError: If the files are missing, differ or cannot be read.
+        UserError: If a key has a wrong value.
+        DataError: If the files are missing, differ or cannot be read.
     """
 
     _label_key = 'labels'
@@ -81,8 +81,8 @@ class CIFAR100(CIFAR10):
         **kwargs: Other keys of :class:`OfficialDataset`.
 
     Raises:
-        ValueError: If a key has a wrong value.
-        RuntimeError: If the files are missing, differ or cannot be read.
+        UserError: If a key has a wrong value.
+        DataError: If the files are missing, differ or cannot be read.
     """
 
     _published = mmpretrain_datasets.CIFAR100

@@ -47,7 +47,7 @@ class Digits(BaseDataset):
             of :class:`mmpretrain.datasets.BaseDataset`.
 
     Raises:
-        ValueError: If a key has a wrong value.
+        UserError: If a key has a wrong value.
     """
 
     METAINFO = {'classes': tuple('0123456789')}

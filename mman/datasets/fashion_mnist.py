@@ -54,8 +54,8 @@ class FashionMNIST(OfficialDataset, mmpretrain_datasets.FashionMNIST):
             the uncompressed content.
 
     Raises:
-        ValueError: If a key has a wrong value.
-        RuntimeError: If the files are missing, differ or cannot be read.
+        UserError: If a key has a wrong value.
+        DataError: If the files are missing, differ or cannot be read.
     """
 
     def __init__(self, data_root: str = '', split: str = 'train', *, channels: int = 3, **kwargs):

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mman.utils import UserError
+
 
 def require_choice(owner: object, key: str, value: Any, choices: Sequence) -> None:
     """Refuse a value that is not one of the choices.
@@ -14,11 +16,11 @@ def require_choice(owner: object, key: str, value: Any, choices: Sequence) -> No
         choices (Sequence): The values that are right.
 
     Raises:
-        ValueError: If the value is none of the choices.
+        UserError: If the value is none of the choices.
     """
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         right = ', '.join(map(repr, choices))
-        raise ValueError(f'{type(owner).__name__}: {key}={value!r} must be one of {right}.')
+        raise UserError(f'{type(owner).__name__}: {key}={value!r} must be one of {right}.')
 
 
 def require_positive_int(owner: object, key: str, value: Any) -> None:
@@ -30,9 +32,9 @@ def require_positive_int(owner: object, key: str, value: Any) -> None:
         value (Any): Value of the key.
 
     Raises:
-        ValueError: If the value is no int, is a bool, or is below 1.
+        UserError: If the value is no int, is a bool, or is below 1.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(
+        raise UserError(
             f'{type(owner).__name__}: {key}={value!r} must be a whole number of at least 1.'
         )

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
+from mman.utils import DataError, UserError
+
 from .all_ranks import run_on_all_ranks
 from .key_checks import require_choice
 
@@ -29,8 +31,8 @@ class OfficialDataset(BaseDataset):
             of :class:`mmpretrain.datasets.BaseDataset`.
 
     Raises:
-        ValueError: If a key has a wrong value.
-        RuntimeError: If the files are missing, differ or cannot be read. Every
+        UserError: If a key has a wrong value.
+        DataError: If the files are missing, differ or cannot be read. Every
             process of a distributed run raises.
     """
 
@@ -46,7 +48,7 @@ class OfficialDataset(BaseDataset):
         **kwargs,
     ):
         if not isinstance(data_root, str) or not data_root or '://' in data_root:
-            raise ValueError(
+            raise UserError(
                 f'{type(self).__name__}: data_root={data_root!r} must be the path of a '
                 "local folder, such as 'data/cifar10'."
             )
@@ -77,7 +79,7 @@ class OfficialDataset(BaseDataset):
             order, and ``gt_label``, an int.
 
         Raises:
-            RuntimeError: If the files are missing, differ or cannot be read.
+            DataError: If the files are missing, differ or cannot be read.
         """
         run_on_all_ranks(lambda: self._explain(self._fetch), main_only=True)
         images, labels = run_on_all_ranks(lambda: self._explain(self._read))
@@ -107,7 +109,7 @@ class OfficialDataset(BaseDataset):
                 ' verify=False accepts files that differ from the official ones, '
                 'such as re-encoded copies.'
             )
-        raise RuntimeError(message)
+        raise DataError(message)
 
     @abstractmethod
     def _needs(self) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 
 from mman.registry import TRANSFORMS
+from mman.utils import UserError
 
 from .key_checks import require_choice
 
@@ -30,7 +31,7 @@ class PadBorder(BaseTransform):
             of the image; one for all channels or one for each. Defaults to 0.
 
     Raises:
-        ValueError: If a key has a wrong value.
+        UserError: If a key has a wrong value.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class PadBorder(BaseTransform):
         sides = tuple(padding) if isinstance(padding, Sequence) else (padding,) * 4
         sides = sides * 2 if len(sides) == 2 else sides
         if len(sides) != 4 or not all(isinstance(side, int) and side >= 0 for side in sides):
-            raise ValueError(
+            raise UserError(
                 f'{type(self).__name__}: padding={padding!r} must be one, two or four '
                 'whole numbers of at least 0.'
             )
@@ -60,7 +61,7 @@ class PadBorder(BaseTransform):
     def _fill(self, channels: int) -> tuple[Number, ...]:
         fill = self.pad_val if isinstance(self.pad_val, Sequence) else (self.pad_val,) * channels
         if len(fill) != channels:
-            raise ValueError(
+            raise UserError(
                 f'{type(self).__name__}: pad_val={self.pad_val!r} must be one number or '
                 f'one for each of the {channels} channels of the image.'
             )
@@ -76,7 +77,7 @@ class PadBorder(BaseTransform):
             dict: The same, with the padded ``img`` and its ``img_shape``, (H, W).
 
         Raises:
-            ValueError: If ``pad_val`` has another number of channels.
+            UserError: If ``pad_val`` has another number of channels.
         """
         img = results['img']
         planes = img if img.ndim == 3 else img[..., None]

@@ -32,8 +32,8 @@ class STL10(OfficialDataset):
         **kwargs: Other keys of :class:`OfficialDataset`.
 
     Raises:
-        ValueError: If a key has a wrong value.
-        RuntimeError: If the files are missing, differ or cannot be read.
+        UserError: If a key has a wrong value.
+        DataError: If the files are missing, differ or cannot be read.
     """
 
     METAINFO = {

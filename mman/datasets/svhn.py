@@ -35,8 +35,8 @@ class SVHN(OfficialDataset):
         **kwargs: Other keys of :class:`OfficialDataset`.
 
     Raises:
-        ValueError: If a key has a wrong value.
-        RuntimeError: If the files are missing, differ or cannot be read.
+        UserError: If a key has a wrong value.
+        DataError: If the files are missing, differ or cannot be read.
     """
 
     METAINFO = {'classes': tuple('0123456789')}

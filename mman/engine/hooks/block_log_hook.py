@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from mman.models.splitters.block_table import block_table
 from mman.registry import HOOKS
+from mman.utils import UserError
 
 
 @HOOKS.register_module()
@@ -32,7 +33,7 @@ class BlockLogHook(Hook):
 
     def __init__(self, interval: int = 100, visualize: bool = True):
         if not isinstance(interval, int) or interval < 1:
-            raise ValueError(f'interval={interval!r} of BlockLogHook should be an integer from 1')
+            raise UserError(f'interval={interval!r} of BlockLogHook should be an integer from 1')
         self.interval = interval
         self.visualize = visualize
         self._sum: torch.Tensor | None = None

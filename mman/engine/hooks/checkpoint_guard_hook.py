@@ -5,6 +5,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
+from mman.utils import UserError
 
 
 @HOOKS.register_module()
@@ -21,6 +22,9 @@ class CheckpointGuardHook(Hook):
             from a plain classifier's weights. Defaults to none.
     """
 
+    # After hooks that put other weights, averaged ones for instance, in their place.
+    priority = 'LOWEST'
+
     def __init__(self, allow_missing: Sequence[str] = ()):
         self.allow_missing = tuple(allow_missing)
 
@@ -34,15 +38,15 @@ class CheckpointGuardHook(Hook):
         """Compare the checkpoint with the model before anything is loaded.
 
         Raises:
-            ValueError: If they differ; names the split or the entries.
+            UserError: If they differ; names the split or the entries.
         """
-        model = self._model(runner)
+        model, name = self._model(runner), f'checkpoint {runner._load_from!r}'
         saved = checkpoint.get('meta', {}).get('block_ends')
         ends = getattr(model, 'block_ends', None)
         if saved is not None and ends is not None and list(saved) != list(ends):
-            raise ValueError(
-                f'the checkpoint has {len(saved)} local blocks ending at {_short(saved)}, the '
-                f'config {len(ends)} ending at {_short(ends)}: use the config it was trained with'
+            raise UserError(
+                f'{name} has {len(saved)} local blocks ending at {_short(saved)}, the config '
+                f'{len(ends)} ending at {_short(ends)}: use the config it was trained with'
             )
         loaded = {
             key.removeprefix('module.'): value
@@ -52,9 +56,7 @@ class CheckpointGuardHook(Hook):
         problems = {
             'lacks': [
                 key for key in own if key not in loaded and not key.startswith(self.allow_missing)
-            ]
-            if self.allow_missing
-            else [key for key in own if key not in loaded],
+            ],
             'has unknown': [key for key in loaded if key not in own],
             'has misshapen': [
                 key for key in own if key in loaded and own[key].shape != loaded[key].shape
@@ -62,9 +64,9 @@ class CheckpointGuardHook(Hook):
         }
         found = [f'{what} {_short(keys)}' for what, keys in problems.items() if keys]
         if found:
-            raise ValueError(
-                f'the checkpoint does not fit the model: it {"; it ".join(found)}. Use the config '
-                'it was trained with, or name what it may lack in CheckpointGuardHook.allow_missing'
+            raise UserError(
+                f'{name} does not fit the model: it {"; it ".join(found)}. Use the config it was '
+                'trained with, or name what it may lack in CheckpointGuardHook.allow_missing'
             )
 
     @staticmethod

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mman.models.aux_heads import MomentumAuxHead
 from mman.models.classifiers import LocalBlock
 from mman.registry import HOOKS
+from mman.utils import UserError
 
 
 @HOOKS.register_module()
@@ -33,7 +34,7 @@ class MomentumUpdateHook(Hook):
             'cosine'.
 
     Raises:
-        ValueError: If an argument is none of these, or a decay is outside
+        UserError: If an argument is none of these, or a decay is outside
             [0, 1).
     """
 
@@ -46,16 +47,16 @@ class MomentumUpdateHook(Hook):
     ):
         for key, value in (('decay', decay), ('end_decay', end_decay)):
             if value is not None and not 0 <= value < 1:
-                raise ValueError(
+                raise UserError(
                     f'{key}={value} of MomentumUpdateHook should be from 0 to below 1: it weighs '
                     'the old value, and 1 would never update'
                 )
         if timing not in ('post_step', 'pre_step'):
-            raise ValueError(
+            raise UserError(
                 f"timing={timing!r} of MomentumUpdateHook should be 'post_step' or 'pre_step'"
             )
         if schedule not in ('cosine', 'linear'):
-            raise ValueError(
+            raise UserError(
                 f"schedule={schedule!r} of MomentumUpdateHook should be 'cosine' or 'linear'"
             )
         self.decay = decay

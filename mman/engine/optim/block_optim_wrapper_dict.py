@@ -3,6 +3,7 @@ from mmengine.optim import OptimWrapperDict
 from torch import nn
 
 from mman.registry import OPTIM_WRAPPERS
+from mman.utils import UserError
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -39,12 +40,12 @@ class BlockOptimWrapperDict(OptimWrapperDict):
         """Load the state of every wrapper.
 
         Raises:
-            ValueError: If the names are not exactly those of the blocks.
+            UserError: If the names are not exactly those of the blocks.
         """
         missing = sorted(set(self.optim_wrappers) - set(state_dict))
         unknown = sorted(set(state_dict) - set(self.optim_wrappers))
         if missing or unknown:
-            raise ValueError(
+            raise UserError(
                 f'the optimizer state is of another split: it lacks {missing} and has '
                 f'{unknown}; resume with the config it was saved by'
             )

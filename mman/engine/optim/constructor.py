@@ -6,6 +6,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
 from mman.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mman.utils import UserError
 
 from .block_optim_wrapper_dict import BlockOptimWrapperDict
 
@@ -23,7 +24,7 @@ class BlockOptimWrapperConstructor:
             the classifier. Defaults to None.
 
     Raises:
-        ValueError: If ``blocks`` names a block that there is not, a block has
+        UserError: If ``blocks`` names a block that there is not, a block has
             nothing to train, or blocks do not partition the trainable
             parameters.
     """
@@ -44,14 +45,14 @@ class BlockOptimWrapperConstructor:
         if is_model_wrapper(model):
             model = model.module
         if not hasattr(model, 'local_blocks'):
-            raise ValueError(
+            raise UserError(
                 f'BlockOptimWrapperConstructor needs a LocalImageClassifier, not '
                 f'{type(model).__name__}'
             )
         blocks = model.local_blocks
         for index in self.overrides:
             if not 0 <= index < len(blocks):
-                raise ValueError(
+                raise UserError(
                     f'optim_wrapper.blocks has the key {index}, but blocks are 0 to '
                     f'{len(blocks) - 1}'
                 )
@@ -84,11 +85,11 @@ def _check_partition(model: nn.Module, blocks: tuple[nn.Module, ...]) -> None:
     for block in blocks:
         trainable = [(name, p) for name, p in block.named_parameters() if p.requires_grad]
         if not trainable:
-            raise ValueError(f'{block.name} has no trainable parameter: unfreeze it or join it')
+            raise UserError(f'{block.name} has no trainable parameter: unfreeze it or join it')
         for name, p in trainable:
             if id(p) in owner:
-                raise ValueError(f'parameter {name} is in {owner[id(p)]} and in {block.name}')
+                raise UserError(f'parameter {name} is in {owner[id(p)]} and in {block.name}')
             owner[id(p)] = block.name
     left = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in owner]
     if left:
-        raise ValueError(f'no block trains {", ".join(left)}')
+        raise UserError(f'no block trains {", ".join(left)}')

@@ -4,6 +4,7 @@ from mmengine.optim import _ParamScheduler
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 
 from mman.registry import PARAM_SCHEDULERS
+from mman.utils import UserError
 
 
 @PARAM_SCHEDULERS.register_module()
@@ -29,7 +30,7 @@ class RampCosineLR(LRSchedulerMixin, _ParamScheduler):
         verbose (bool): Print every change. Defaults to False.
 
     Raises:
-        ValueError: If ``end`` is not given or ``ramp_epochs`` is negative.
+        UserError: If ``end`` is not given or ``ramp_epochs`` is negative.
     """
 
     def __init__(
@@ -45,9 +46,9 @@ class RampCosineLR(LRSchedulerMixin, _ParamScheduler):
         epoch_length: int | None = None,
     ):
         if end is None:
-            raise ValueError('RampCosineLR needs end, the number of epochs of the schedule')
+            raise UserError('RampCosineLR needs end, the number of epochs of the schedule')
         if ramp_epochs < 0:
-            raise ValueError(f'ramp_epochs={ramp_epochs} of RampCosineLR should be from 0 on')
+            raise UserError(f'ramp_epochs={ramp_epochs} of RampCosineLR should be from 0 on')
         self.ramp_epochs = ramp_epochs
         self.ramp_start = ramp_start
         self.total = end - begin

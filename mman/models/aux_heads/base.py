@@ -4,6 +4,8 @@ from abc import ABCMeta, abstractmethod
 import torch
 from mmengine.model import BaseModule
 
+from mman.utils import UserError
+
 from .context import BlockContext, LocalBatch
 
 
@@ -42,11 +44,11 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
         """(C, H, W) of the features.
 
         Raises:
-            ValueError: If the features are not a map.
+            UserError: If the features are not a map.
         """
         shape = self.context.feature_shape
         if len(shape) != 3:
-            raise ValueError(
+            raise UserError(
                 f'{type(self).__name__} needs feature maps (C, H, W), but block '
                 f'{self.context.index} gives {shape}'
             )

@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mman.registry import MODELS
+from mman.utils import UserError
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
@@ -47,7 +48,7 @@ class DGLAuxHead(AuxHead):
             pool = (8, 8)
             conv, grid, hidden = 128, 1, [512] * 3
         else:
-            raise ValueError(f"variant={variant!r} of DGLAuxHead should be 'dgl' or 'manpp'")
+            raise UserError(f"variant={variant!r} of DGLAuxHead should be 'dgl' or 'manpp'")
         self.pool = nn.AdaptiveAvgPool2d(pool)
         self.head = nn.Sequential(
             *_convolutions(channels, conv),

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mman.registry import MODELS
+from mman.utils import UserError
 
 from ..losses import SupConLoss
 from .base import AuxHead
@@ -89,11 +90,11 @@ class InfoProAuxHead(AuxHead):
     ):
         super().__init__(context, init_cfg)
         if task_loss not in ('cross_entropy', 'contrast'):
-            raise ValueError(
+            raise UserError(
                 f"task_loss={task_loss!r} of InfoProAuxHead should be 'cross_entropy' or 'contrast'"
             )
         if not widen > 0:
-            raise ValueError(f'widen={widen} of InfoProAuxHead should be above 0')
+            raise UserError(f'widen={widen} of InfoProAuxHead should be above 0')
         self.reconstruction_weight = loss_weight(
             reconstruction_weight, context, 'reconstruction_weight'
         )
@@ -130,7 +131,7 @@ def _aux_net(net: str, channels: int, outputs: int, widen: float, feature_dim: i
     """The aux net 'AcBf' of InfoPro; see :class:`InfoProAuxHead`."""
     match = re.fullmatch(r'(\d)c([1-9])f', net)
     if match is None:
-        raise ValueError(
+        raise UserError(
             f"net={net!r} of InfoProAuxHead should be like '2c2f': convolutions, then linear "
             'layers, at least one'
         )

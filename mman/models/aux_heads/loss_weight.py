@@ -1,6 +1,8 @@
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
+from mman.utils import UserError
+
 from .context import BlockContext
 
 LossWeight = float | Sequence[float] | Mapping[str, float]
@@ -18,17 +20,17 @@ def loss_weight(value: LossWeight, context: BlockContext, key: str) -> float:
         key (str): Name of the config key, for messages.
 
     Raises:
-        ValueError: If a list has the wrong length or a value is not a number
+        UserError: If a list has the wrong length or a value is not a number
             from 0 on.
     """
     if isinstance(value, Mapping):
         if set(value) != {'first', 'last'}:
-            raise ValueError(f'{key}={dict(value)} should have the keys first and last')
+            raise UserError(f'{key}={dict(value)} should have the keys first and last')
         ratio = context.index / (context.num_heads - 1) if context.num_heads > 1 else 0.0
         weight = value['first'] * (1 - ratio) + value['last'] * ratio
     elif isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) != context.num_heads:
-            raise ValueError(
+            raise UserError(
                 f'{key} has {len(value)} weights, but there are {context.num_heads} blocks with '
                 f'an aux head (num_blocks={context.num_blocks}): give one weight for each'
             )
@@ -36,7 +38,7 @@ def loss_weight(value: LossWeight, context: BlockContext, key: str) -> float:
     else:
         weight = value
     if not isinstance(weight, Real) or isinstance(weight, bool) or not weight >= 0:
-        raise ValueError(f'{key}={value!r} should be a number from 0 on, a list, or first and last')
+        raise UserError(f'{key}={value!r} should be a number from 0 on, a list, or first and last')
     return float(weight)
 
 
@@ -44,10 +46,10 @@ def require_loss(context: BlockContext, **weights: float) -> None:
     """Refuse a block whose losses all have weight zero: it would not train.
 
     Raises:
-        ValueError: If every weight is zero; names the block and the keys.
+        UserError: If every weight is zero; names the block and the keys.
     """
     if not any(weights.values()):
-        raise ValueError(
+        raise UserError(
             f'block {context.index} would train on nothing: {", ".join(weights)} '
             f'{"is" if len(weights) == 1 else "are all"} 0 there'
         )

@@ -6,7 +6,7 @@ from mmengine.model import initialize
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import build_strict
+from mman.utils import UserError, build_strict
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
@@ -53,16 +53,16 @@ class MomentumAuxHead(AuxHead):
     ):
         super().__init__(context, init_cfg)
         if mix not in ('sum', 'scaled'):
-            raise ValueError(f"mix={mix!r} of MomentumAuxHead should be 'sum' or 'scaled'")
+            raise UserError(f"mix={mix!r} of MomentumAuxHead should be 'sum' or 'scaled'")
         for key, value in (('momentum_init', momentum_init), ('bias_init', bias_init)):
             if value not in ('source', 'random'):
-                raise ValueError(
+                raise UserError(
                     f"{key}={value!r} of MomentumAuxHead should be 'source' or 'random'"
                 )
         self.momentum_init = momentum_init
         self.bias_init = bias_init
         unit = context.next_units[0]
-        self.momentum_unit = copy.deepcopy(unit.module).requires_grad_(False).train()
+        self.momentum_unit = copy.deepcopy(unit.module).requires_grad_(False)
         self.bias_unit = copy.deepcopy(unit.module).requires_grad_(True)
         self.scale = nn.Parameter(torch.tensor(1.0)) if mix == 'scaled' else None
         # Zero tells a fresh start from a resumed one.
@@ -71,7 +71,9 @@ class MomentumAuxHead(AuxHead):
         host_context = dataclasses.replace(
             context, feature_shape=unit.output_shape, next_units=context.next_units[1:]
         )
-        self.host = build_strict(MODELS, host, 'aux_head.host', context=host_context)
+        self.host = build_strict(MODELS, host, 'aux_head.host', AuxHead, context=host_context)
+        if isinstance(self.host, MomentumAuxHead):
+            raise UserError('aux_head.host should be a host head, not another MomentumAuxHead')
 
     def init_weights(self) -> None:
         """Initialise the host, and the two units where they are 'random'."""

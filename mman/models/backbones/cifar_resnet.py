@@ -4,6 +4,7 @@ from mmpretrain.models.backbones import ResNet_CIFAR
 from mmpretrain.models.backbones.resnet import BasicBlock, ResLayer
 
 from mman.registry import MODELS
+from mman.utils import UserError
 
 
 @MODELS.register_module()
@@ -24,7 +25,7 @@ class CIFARResNet(ResNet_CIFAR):
             (``in_channels``, ``norm_cfg``, ``frozen_stages``, ...).
 
     Raises:
-        ValueError: If ``depth`` or ``widths`` is not one of the above.
+        UserError: If ``depth`` or ``widths`` is not one of the above.
     """
 
     arch_settings = {
@@ -39,9 +40,9 @@ class CIFARResNet(ResNet_CIFAR):
         **kwargs,
     ):
         if depth not in self.arch_settings:
-            raise ValueError(f'depth={depth} of CIFARResNet should be one of 20, 32, 44, 56, 110')
+            raise UserError(f'depth={depth} of CIFARResNet should be one of 20, 32, 44, 56, 110')
         if len(widths) != 4:
-            raise ValueError(f'widths={widths} of CIFARResNet should be (stem, stage 1, 2, 3)')
+            raise UserError(f'widths={widths} of CIFARResNet should be (stem, stage 1, 2, 3)')
         self.widths = tuple(widths)
         super().__init__(
             depth,

@@ -10,6 +10,8 @@ from torch._subclasses.fake_tensor import (
     UnsupportedFakeTensorException,
 )
 
+from mman.utils import UserError
+
 from ..aux_heads import AuxHead, LocalBatch, MomentumAuxHead
 from ..splitters.fake import FAKE_BATCH, fake_copy
 
@@ -29,7 +31,7 @@ def check_aux_heads(heads: Iterable[AuxHead], input_shape: tuple[int, int, int])
         input_shape (tuple[int, int, int]): (C, H, W) of an image.
 
     Raises:
-        ValueError: If a head does not fit the features of its block, or does
+        UserError: If a head does not fit the features of its block, or does
             not return losses; names the head, the block and the shape.
     """
     tried = set()
@@ -57,7 +59,7 @@ def _try_head(head: AuxHead, input_shape: tuple[int, int, int]) -> None:
         except _CANNOT_TRY:
             return
         except Exception as error:
-            raise ValueError(
+            raise UserError(
                 f'{where} does not fit its input: the block gives {context.feature_shape}; {error}'
             ) from error
         trained = [
@@ -66,7 +68,7 @@ def _try_head(head: AuxHead, input_shape: tuple[int, int, int]) -> None:
             if 'loss' in key and isinstance(value, torch.Tensor) and value.requires_grad
         ]
     if not trained:
-        raise ValueError(
+        raise UserError(
             f"{where} should return a dict of tensors with at least one 'loss' in its name that "
             f'depends on the features, but returned {losses!r}'
         )

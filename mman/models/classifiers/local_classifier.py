@@ -1,13 +1,14 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from mmengine.model import ModuleList
 from mmengine.optim import OptimWrapperDict
 from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.registry import MODELS, TASK_UTILS
-from mman.utils import build_strict
+from mman.utils import UserError, build_strict
 
 from ..aux_heads import AuxHead, BlockContext, LocalBatch
 from ..splitters import Unit
@@ -43,7 +44,7 @@ class LocalImageClassifier(ImageClassifier):
         init_cfg (dict | None): As in ImageClassifier.
 
     Raises:
-        ValueError: If the parts do not fit; names the key, its value and what
+        UserError: If the parts do not fit; names the key, its value and what
             would be right.
     """
 
@@ -74,7 +75,8 @@ class LocalImageClassifier(ImageClassifier):
         self.block_units = build_strict(TASK_UTILS, splitter, 'model.splitter').split(
             self.backbone, self.input_shape
         )
-        self.aux_heads = nn.ModuleList(self._build_aux_heads(aux_head))
+        # mmengine's list passes init_weights on to its members, torch's does not.
+        self.aux_heads = ModuleList(self._build_aux_heads(aux_head))
         check_aux_heads(self.aux_heads, self.input_shape)
         self.block_losses: torch.Tensor | None = None
         self._local_blocks: tuple[LocalBlock, ...] | None = None
@@ -177,25 +179,22 @@ class LocalImageClassifier(ImageClassifier):
         if count == 0:
             return []
         if cfg is None:
-            raise ValueError(
+            raise UserError(
                 f'model.aux_head is missing: {self.num_blocks} local blocks need an aux head each '
                 'but the last; give its config, or num_blocks=1 for backpropagation'
             )
         many = isinstance(cfg, Sequence)
         if many and len(cfg) != count:
-            raise ValueError(
+            raise UserError(
                 f'model.aux_head lists {len(cfg)} heads, but {count} blocks have one '
                 f'(num_blocks={self.num_blocks})'
             )
         heads = []
         for k in range(count):
             where = f'model.aux_head[{k}]' if many else 'model.aux_head'
-            head = build_strict(
-                MODELS, cfg[k] if many else cfg, where, context=self._head_context(k)
-            )
-            if not isinstance(head, AuxHead):
-                raise ValueError(f'{where}.type={type(head).__name__!r} is not an AuxHead')
-            heads.append(head)
+            head_cfg = cfg[k] if many else cfg
+            context = self._head_context(k)
+            heads.append(build_strict(MODELS, head_cfg, where, AuxHead, context=context))
         return heads
 
     def _head_context(self, index: int) -> BlockContext:
@@ -246,11 +245,11 @@ class LocalImageClassifier(ImageClassifier):
     def _checked_num_classes(self) -> int:
         """Classes of the head, which the data preprocessor must agree with."""
         if not self.with_head:
-            raise ValueError('model.head is missing: the last block is trained by it')
+            raise UserError('model.head is missing: the last block is trained by it')
         classes = getattr(self.head, 'num_classes', None)
         expected = getattr(self.data_preprocessor, 'num_classes', None)
         if expected is not None and classes is not None and classes != expected:
-            raise ValueError(
+            raise UserError(
                 f'model.head.num_classes={classes} differs from data_preprocessor.num_classes='
                 f'{expected}'
             )
@@ -259,7 +258,7 @@ class LocalImageClassifier(ImageClassifier):
     def _check_inputs(self, inputs: torch.Tensor) -> None:
         """The heads were built for one image size; say so before they fail."""
         if tuple(inputs.shape[1:]) != self.input_shape:
-            raise ValueError(
+            raise UserError(
                 f'model.input_shape={self.input_shape} differs from the training images, '
                 f'{tuple(inputs.shape[1:])}'
             )
@@ -271,5 +270,5 @@ def _checked_input_shape(shape: Sequence[int]) -> tuple[int, int, int]:
         or len(shape) != 3
         or not all(isinstance(n, int) and n > 0 for n in shape)
     ):
-        raise ValueError(f'model.input_shape={shape!r} should be (channels, height, width)')
+        raise UserError(f'model.input_shape={shape!r} should be (channels, height, width)')
     return tuple(shape)

@@ -3,6 +3,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mman.registry import MODELS
+from mman.utils import UserError
 
 
 @MODELS.register_module()
@@ -20,7 +21,7 @@ class SupConLoss(nn.Module):
     def __init__(self, temperature: float = 0.07):
         super().__init__()
         if not temperature > 0:
-            raise ValueError(f'temperature={temperature} of SupConLoss should be above 0')
+            raise UserError(f'temperature={temperature} of SupConLoss should be above 0')
         self.temperature = temperature
 
     def forward(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -31,10 +32,10 @@ class SupConLoss(nn.Module):
             target (Tensor): Class indices, (N,).
 
         Raises:
-            ValueError: If ``target`` has scores instead of class indices.
+            UserError: If ``target`` has scores instead of class indices.
         """
         if target.ndim != 1:
-            raise ValueError(
+            raise UserError(
                 'SupConLoss needs class indices, but the labels are scores: batch augmentations '
                 'such as Mixup do not go with it'
             )

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
+from mman.utils import UserError
+
 from .adapters import find_adapter
 from .unit import Unit
 
@@ -40,7 +42,7 @@ def shaped_units(
         input_shape (Sequence[int]): (C, H, W) of one image.
 
     Raises:
-        ValueError: If the backbone returns more than its last feature map, or
+        UserError: If the backbone returns more than its last feature map, or
             the units one after the other give another shape than it does.
     """
     adapter = find_adapter(backbone)
@@ -53,12 +55,12 @@ def shaped_units(
             shapes.append(tuple(x.shape[1:]))
     name = type(backbone).__name__
     if not isinstance(outputs, tuple) or len(outputs) != 1:
-        raise ValueError(
+        raise UserError(
             f'{name} should return its last feature map only, as a tuple of one, but returns '
             f'{len(outputs)}: set out_indices to the last stage'
         )
     if outputs[0].shape[1:] != x.shape[1:]:
-        raise ValueError(
+        raise UserError(
             f'the units of {name} give {tuple(x.shape[1:])} where the backbone gives '
             f'{tuple(outputs[0].shape[1:])}: its unit adapter does not describe its forward'
         )

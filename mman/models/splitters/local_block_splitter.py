@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from mman.registry import TASK_UTILS
+from mman.utils import UserError
 
 from .adapters import find_adapter
 from .fake import shaped_units
@@ -34,7 +35,7 @@ class LocalBlockSplitter:
             one of the backbone's type and depth.
 
     Raises:
-        ValueError: If an argument is out of range or contradicts another.
+        UserError: If an argument is out of range or contradicts another.
     """
 
     def __init__(
@@ -46,18 +47,18 @@ class LocalBlockSplitter:
         preset: str | None = None,
     ):
         if (num_blocks is None) == (ends is None):
-            raise ValueError(
+            raise UserError(
                 f'splitter: give either num_blocks or ends, not num_blocks={num_blocks!r} and '
                 f'ends={ends!r}'
             )
         if num_blocks is not None and (not isinstance(num_blocks, int) or num_blocks < 1):
-            raise ValueError(f'splitter.num_blocks={num_blocks!r} should be an integer from 1 on')
+            raise UserError(f'splitter.num_blocks={num_blocks!r} should be an integer from 1 on')
         if strategy not in ('preset', 'uniform'):
-            raise ValueError(f"splitter.strategy={strategy!r} should be 'preset' or 'uniform'")
+            raise UserError(f"splitter.strategy={strategy!r} should be 'preset' or 'uniform'")
         if stem not in ('fused', 'own'):
-            raise ValueError(f"splitter.stem={stem!r} should be 'fused' or 'own'")
+            raise UserError(f"splitter.stem={stem!r} should be 'fused' or 'own'")
         if preset is not None and preset not in PRESETS:
-            raise ValueError(f'splitter.preset={preset!r} should be one of {", ".join(PRESETS)}')
+            raise UserError(f'splitter.preset={preset!r} should be one of {", ".join(PRESETS)}')
         self.num_blocks = num_blocks
         self.ends = ends
         self.strategy = strategy
@@ -72,7 +73,7 @@ class LocalBlockSplitter:
             input_shape (Sequence[int]): (C, H, W) of one image.
 
         Raises:
-            ValueError: If the backbone cannot be cut so; names the key, its
+            UserError: If the backbone cannot be cut so; names the key, its
                 value and what would be right.
         """
         units = shaped_units(backbone, find_adapter(backbone)(backbone), input_shape)
@@ -88,14 +89,14 @@ class LocalBlockSplitter:
         wanted = [_end_name(end) for end in self.ends]
         for end in wanted:
             if end not in names:
-                raise ValueError(
+                raise UserError(
                     f'splitter.ends has {end!r}, which is not a unit: units are {_span(names)}'
                 )
         positions = [names.index(end) for end in wanted]
         if positions != sorted(set(positions)):
-            raise ValueError(f'splitter.ends={wanted} should be in order, each unit once')
+            raise UserError(f'splitter.ends={wanted} should be in order, each unit once')
         if not positions or positions[-1] != len(names) - 1:
-            raise ValueError(
+            raise UserError(
                 f'splitter.ends={wanted} should reach the last unit, {names[-1]!r}: the last '
                 'block ends there'
             )
@@ -111,7 +112,7 @@ class LocalBlockSplitter:
         rest = self.num_blocks - len(first)
         body = names[1:]
         if rest > len(body):
-            raise ValueError(
+            raise UserError(
                 f'splitter.num_blocks={self.num_blocks} is more than the {len(body) + len(first)} '
                 f'blocks that {type(backbone).__name__} can be cut into with stem={self.stem!r}'
                 + ('' if own else "; stem='own' allows one more")
@@ -119,7 +120,8 @@ class LocalBlockSplitter:
         if rest == len(body):
             ends = list(range(1, last + 1))
         elif self.strategy == 'uniform':
-            ends = [-(-len(body) * (k + 1) // rest) for k in range(rest)]
+            size, longer = divmod(len(body), rest)
+            ends = [size * (k + 1) + min(k + 1, longer) for k in range(rest)]
         else:
             ends = self._preset_ends(backbone, names, rest)
         return first + ends
@@ -129,7 +131,7 @@ class LocalBlockSplitter:
         key = (type(backbone).__name__, getattr(backbone, 'depth', None))
         preset = self.preset or DEFAULT_PRESETS.get(key)
         if preset is None:
-            raise ValueError(
+            raise UserError(
                 f"splitter.strategy='preset' knows no split of {key[0]} of depth {key[1]}: use "
                 "strategy='uniform' or list the ends"
             )
@@ -137,14 +139,14 @@ class LocalBlockSplitter:
         if blocks not in table:
             own = self.stem == 'own'
             known = sorted(num_blocks + own for num_blocks in table)
-            raise ValueError(
+            raise UserError(
                 f'splitter.num_blocks={self.num_blocks} is not in the preset {preset!r}, which '
                 f'has {known} (and {len(names) - 1 + own}, every unit) with stem={self.stem!r}: '
                 "use one of these, strategy='uniform', or list the ends"
             )
         missing = [end for end in table[blocks].split() if end not in names]
         if missing:
-            raise ValueError(
+            raise UserError(
                 f'splitter.preset={preset!r} does not fit {key[0]} of depth {key[1]}, which has '
                 f'no unit {missing[0]!r}'
             )
@@ -158,7 +160,7 @@ def _end_name(end: End) -> str:
     if isinstance(end, Sequence) and len(end) == 2:
         stage, unit = end
         return 'stem' if stage == 0 else f'{stage}.{unit}'
-    raise ValueError(
+    raise UserError(
         f"splitter.ends has {end!r}, which should be 'stem', 'stage.unit' or (stage, unit)"
     )
 

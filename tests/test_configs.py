@@ -1,0 +1,136 @@
+"""Every config builds, and runs a training and a validation step on shrunk data."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.evaluator import Evaluator
+
+from mman.registry import HOOKS, METRICS, MODELS, TRANSFORMS
+from tests.helpers.stand_in_runner import make_runner, step
+
+FOLDER = Path('configs')
+PATHS = sorted(path for path in FOLDER.rglob('*.py') if '_base_' not in path.parts)
+METHODS = ('man', 'manpp', 'dgl', 'infopro', 'greedy', 'bp')
+
+
+def _names(method, variant=''):
+    sets = ('cifar10', 'svhn', 'stl10')
+    if method == 'bp':
+        return {f'resnet{depth}_{data}' for depth in (32, 110) for data in sets}
+    nets = ('resnet32_k8', 'resnet32_k16', 'resnet110_k32', 'resnet110_k55')
+    return {f'{net}{variant}_{data}' for net in nets for data in sets}
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_the_matrix_is_complete(method):
+    found = {path.stem for path in PATHS if path.parts[1] == method}
+    expected = _names(method)
+    if method in ('man', 'manpp'):
+        expected |= _names(method, '-dgl')
+    if method == 'man':
+        expected |= {
+            f'{net}-release_{data}'
+            for net in ('resnet32_k15', 'resnet110_k54')
+            for data in ('cifar10', 'svhn', 'stl10')
+        }
+    assert expected <= found
+
+
+def _images(pipeline, size, count=4):
+    """Random pictures through a config's own pipeline."""
+    rng = torch.Generator().manual_seed(0)
+    samples = []
+    for i in range(count):
+        image = torch.randint(0, 256, (size, size, 3), generator=rng, dtype=torch.uint8).numpy()
+        samples.append(pipeline(dict(img=image, gt_label=i % 10, img_shape=(size, size))))
+    return default_collate(samples)
+
+
+def _shrunk(cfg):
+    """The config for pictures of a quarter of the size, and that size."""
+    size = max(cfg.model.input_shape[1] // 4, 8)
+    cfg.model.input_shape = (3, size, size)
+    for transform in cfg.train_pipeline:
+        if transform.type == 'RandomCrop':
+            transform.crop_size = size
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    return cfg, size
+
+
+@pytest.mark.parametrize('path', PATHS, ids=lambda path: f'{path.parts[1]}/{path.stem}')
+def test_config_trains_and_validates(path):
+    cfg, size = _shrunk(Config.fromfile(path))
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.train()
+    _check_name(path.stem, cfg, model)
+    hooks = [HOOKS.build(hook) for hook in cfg.get('custom_hooks', [])]
+    runner = make_runner(model, hooks, **_without_wrapper_keys(cfg.optim_wrapper))
+    before = [p.detach().clone() for p in model.parameters() if p.requires_grad]
+
+    train = Compose([TRANSFORMS.build(t) for t in cfg.train_pipeline])
+    log_vars = step(runner, _images(train, size))
+    assert all(torch.isfinite(value) for value in log_vars.values())
+    assert torch.all(torch.isfinite(model.block_losses))
+    assert len(model.block_losses) == model.num_blocks
+    after = [p for p in model.parameters() if p.requires_grad]
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+    model.eval()
+    test = Compose([TRANSFORMS.build(t) for t in cfg.test_pipeline])
+    predictions = model.val_step(_images(test, size))
+    evaluator = Evaluator(METRICS.build(cfg.val_evaluator))
+    evaluator.process(data_samples=predictions)
+    assert 0 <= evaluator.evaluate(len(predictions))['accuracy/top1'] <= 100
+
+
+def _without_wrapper_keys(cfg):
+    return {k: v for k, v in cfg.items() if k not in ('type', 'constructor')}
+
+
+def _check_name(stem, cfg, model):
+    """{arch}_k{K}[-{variant}]_{dataset}: the name says what is inside."""
+    arch, *middle, dataset = stem.split('_')
+    assert arch == f'resnet{cfg.model.backbone.depth}'
+    blocks = int(middle[0].split('-')[0].removeprefix('k')) if middle else 1
+    assert model.num_blocks == blocks
+    assert cfg.dataset_type.lower() == dataset
+
+
+def test_release_weights_are_those_of_the_reference_vectors():
+    """The effective weights that were measured on the release, K=16."""
+    with np.load('tests/data/golden/resnet32_k16_2c2f_ce.npz') as archive:
+        expected = json.loads(str(archive['meta']))['loss_weights']
+    cfg = Config.fromfile('configs/man/resnet32_k15-release_cifar10.py')
+    host = cfg.model.aux_head.host
+    found = list(zip(host.reconstruction_weight, host.task_weight, strict=True))
+    np.testing.assert_allclose(found, expected)
+    hook = cfg.custom_hooks[0]
+    assert hook.timing == 'pre_step' and hook.decay == 0.995
+
+
+def test_recipes():
+    """METHOD: batch, learning rate and epochs of every data set."""
+    for path in PATHS:
+        cfg = Config.fromfile(path)
+        if 'digits' in path.stem:
+            continue
+        stl = 'stl10' in path.stem
+        assert cfg.train_dataloader.batch_size == (128 if stl else 1024)
+        assert cfg.auto_scale_lr.base_batch_size == (128 if stl else 1024)
+        assert cfg.optim_wrapper.optimizer == dict(
+            type='SGD',
+            lr=0.1 if stl else 0.8,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=1e-4,
+        )
+        assert cfg.train_cfg.max_epochs == (160 if path.parts[1] == 'infopro' else 400)
+        assert cfg.param_scheduler == dict(type='RampCosineLR', ramp_epochs=10, ramp_start=0.01)
+        assert cfg.model.input_shape == ((3, 96, 96) if stl else (3, 32, 32))

@@ -1,0 +1,213 @@
+"""Every host head against its formula, written again in plain torch."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mman.models.aux_heads import BlockContext, LocalBatch
+from mman.models.losses import SupConLoss
+from mman.registry import MODELS
+
+MEAN = torch.tensor([125.3, 123.0, 113.9]).view(3, 1, 1)
+STD = torch.tensor([63.0, 62.1, 66.7]).view(3, 1, 1)
+
+
+def _context(shape=(16, 8, 8), image=16, **kwargs):
+    values = dict(
+        index=0,
+        num_blocks=3,
+        feature_shape=shape,
+        next_units=(),
+        input_shape=(3, image, image),
+        num_classes=10,
+    )
+    return BlockContext(**{**values, **kwargs})
+
+
+def _batch(count=6, image=16):
+    torch.manual_seed(1)
+    pixels = torch.randint(0, 256, (count, 3, image, image)).float()
+    labels = [0, 1, 1, 2, 0, 5][:count]
+    samples = [DataSample().set_gt_label(label) for label in labels]
+    return LocalBatch((pixels - MEAN) / STD, samples, MEAN, STD), pixels / 255, torch.tensor(labels)
+
+
+def _head(type, shape=(16, 8, 8), context=None, **cfg):
+    torch.manual_seed(0)
+    context = context or _context(shape)
+    return MODELS.build(dict(type=type, context=context, **cfg))
+
+
+def _layers(module):
+    """The layers with parameters, as (kind, in, out, side, stride, bias)."""
+    found = []
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d):
+            side, stride = m.kernel_size[0], m.stride[0]
+            found.append(('conv', m.in_channels, m.out_channels, side, stride, m.bias is not None))
+        elif isinstance(m, nn.Linear):
+            found.append(('fc', m.in_features, m.out_features))
+        elif isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            found.append(('bn', m.num_features))
+    return found
+
+
+def test_the_batch_restores_its_images_once():
+    batch, image, labels = _batch()
+    assert torch.allclose(batch.image, image, atol=1e-6)
+    assert batch.image is batch.image
+    assert torch.equal(batch.target, labels)
+
+
+def test_the_batch_takes_scores_after_mixup():
+    scores = torch.rand(2, 10).softmax(1)
+    samples = [DataSample().set_gt_label(1).set_gt_score(s) for s in scores]
+    assert torch.equal(LocalBatch(torch.zeros(2, 3, 4, 4), samples).target, scores)
+
+
+def test_linear_is_pooling_one_layer_and_cross_entropy():
+    batch, _, labels = _batch()
+    head = _head('LinearAuxHead', weight=0.5)
+    x = torch.randn(6, 16, 8, 8)
+    logits = x.mean((2, 3)) @ head.fc.weight.T + head.fc.bias
+    expected = 0.5 * -logits.log_softmax(1)[torch.arange(6), labels].mean()
+    assert list(head.loss(x, batch)) == ['loss_task']
+    assert torch.allclose(head.loss(x, batch)['loss_task'], expected)
+
+
+@pytest.mark.parametrize(('side', 'pooled'), [(32, 8), (30, 8), (8, 2), (5, 2), (2, 1)])
+def test_dgl_of_the_baselines(side, pooled):
+    head = _head('DGLAuxHead', (12, side, side))
+    grid = []
+    head.head[0].register_forward_hook(lambda m, i, o: grid.append(tuple(i[0].shape[1:])))
+    flat = []
+    head.head[11].register_forward_hook(lambda m, i, o: flat.append(tuple(i[0].shape[1:])))
+    batch, _, labels = _batch()
+    x = torch.randn(6, 12, side, side)
+    loss = head.loss(x, batch)['loss_task']
+    assert grid == [(12, pooled, pooled)] and flat == [(12 * 2 * 2,)]
+    conv = [('conv', 12, 12, 1, 1, False), ('bn', 12)]
+    hidden = [('fc', 48, 48), ('bn', 48)]
+    assert _layers(head) == [*conv, *conv, *conv, *hidden, *hidden, ('fc', 48, 10)]
+    assert torch.allclose(loss, F.cross_entropy(head.head(head.pool(x)), labels))
+
+
+def test_dgl_of_the_manpp_release():
+    head = _head('DGLAuxHead', variant='manpp')
+    assert _layers(head) == [
+        *[('conv', 16, 128, 1, 1, False), ('bn', 128)],
+        *[('conv', 128, 128, 1, 1, False), ('bn', 128)] * 2,
+        *[('fc', 128, 512), ('bn', 512)],
+        *[('fc', 512, 512), ('bn', 512)] * 2,
+        ('fc', 512, 10),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('net', 'channels', 'widen', 'expected'),
+    [
+        ('2c2f', 16, 1, [('conv', 16, 32, 3, 2), ('conv', 32, 32, 3, 1), (32, 128), (128, 10)]),
+        ('2c2f', 32, 1, [('conv', 32, 64, 3, 2), ('conv', 64, 64, 3, 1), (64, 128), (128, 10)]),
+        ('1c2f', 64, 1, [('conv', 64, 64, 3, 1), (64, 128), (128, 10)]),
+        ('1c3f', 16, 2, [('conv', 16, 64, 3, 2), (64, 256), (256, 256), (256, 10)]),
+        ('0c1f', 16, 1, [(16, 10)]),
+        ('0c2f', 48, 1, [(48, 128), (128, 10)]),
+    ],
+)
+def test_infopro_aux_nets(net, channels, widen, expected):
+    head = _head(
+        'InfoProAuxHead',
+        (channels, 8, 8),
+        reconstruction_weight=0,
+        task_weight=1,
+        net=net,
+        widen=widen,
+    )
+    layers = [layer for layer in _layers(head) if layer[0] != 'bn']
+    layers = [layer[:5] if layer[0] == 'conv' else layer[1:] for layer in layers]
+    assert layers == expected
+
+
+@pytest.mark.parametrize('side', [8, 16])
+def test_infopro_loss(side):
+    batch, image, labels = _batch()
+    head = _head(
+        'InfoProAuxHead', (16, side, side), reconstruction_weight=3.0, task_weight=[0.25, 1.0]
+    )
+    x = torch.randn(6, 16, side, side)
+    losses = head.loss(x, batch)
+    resized = F.interpolate(x, (16, 16), mode='bilinear', align_corners=True)
+    rebuilt = head.decoder.decoder(resized).sigmoid()
+    bce = -(image * rebuilt.log() + (1 - image) * (1 - rebuilt).log()).mean()
+    assert torch.allclose(losses['loss_reconstruction'], 3 * bce, rtol=1e-5)
+    task = F.cross_entropy(head.aux_net(x), labels)
+    assert torch.allclose(losses['loss_task'], 0.25 * task)
+    assert _layers(head.decoder) == [
+        ('conv', 16, 12, 3, 1, True),
+        ('bn', 12),
+        ('conv', 12, 3, 3, 1, True),
+    ]
+
+
+def test_infopro_builds_only_what_it_trains():
+    cfg = dict(reconstruction_weight=dict(first=5, last=0), task_weight=dict(first=0, last=2))
+    first = _head('InfoProAuxHead', context=_context(index=0), **cfg)
+    last = _head('InfoProAuxHead', context=_context(index=1), **cfg)
+    batch, _, _ = _batch()
+    x = torch.randn(6, 16, 8, 8)
+    assert list(first.loss(x, batch)) == ['loss_reconstruction']
+    assert list(last.loss(x, batch)) == ['loss_task']
+    assert {n.split('.')[0] for n, _ in first.named_parameters()} == {'decoder'}
+    assert {n.split('.')[0] for n, _ in last.named_parameters()} == {'aux_net'}
+
+
+def test_supcon_is_its_double_loop():
+    torch.manual_seed(0)
+    features, labels = torch.randn(7, 5), torch.tensor([0, 1, 0, 2, 1, 1, 3])
+    z = features / features.norm(dim=1, keepdim=True)
+    total = 0.0
+    for i in range(7):
+        others = [j for j in range(7) if j != i]
+        denominator = sum(math.exp(float(z[i] @ z[j]) / 0.1) for j in others)
+        same = [j for j in others if labels[j] == labels[i]]
+        # An anchor alone in its class counts as zero, but counts.
+        if same:
+            total -= sum(
+                math.log(math.exp(float(z[i] @ z[j]) / 0.1) / denominator) for j in same
+            ) / len(same)
+    assert SupConLoss(0.1)(features, labels).item() == pytest.approx(total / 7, rel=1e-5)
+
+
+def test_supcon_refuses_scores():
+    with pytest.raises(ValueError, match='needs class indices.*Mixup'):
+        SupConLoss()(torch.randn(2, 5), torch.rand(2, 10))
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'message'),
+    [
+        (dict(type='InfoProAuxHead', net='2x2'), "net='2x2' of InfoProAuxHead should be like"),
+        (dict(type='InfoProAuxHead', net='2c0f'), "net='2c0f'"),
+        (dict(type='InfoProAuxHead', task_loss='mse'), "task_loss='mse'"),
+        (dict(type='InfoProAuxHead', widen=0), 'widen=0'),
+        (dict(type='InfoProAuxHead', task_weight=0, reconstruction_weight=0), 'train on nothing'),
+        (dict(type='DGLAuxHead', variant='big'), "variant='big'"),
+        (dict(type='DGLAuxHead', weight=0), 'weight is 0 there'),
+        (dict(type='LinearAuxHead', weight=0), 'train on nothing'),
+    ],
+)
+def test_bad_arguments(cfg, message):
+    if cfg['type'] == 'InfoProAuxHead':
+        cfg = dict(reconstruction_weight=1, task_weight=1) | cfg
+    with pytest.raises(ValueError, match=message):
+        _head(**cfg)
+
+
+@pytest.mark.parametrize('type', ['LinearAuxHead', 'DGLAuxHead'])
+def test_tokens_are_refused_by_name(type):
+    with pytest.raises(ValueError, match=rf'{type} needs feature maps.*block 0 gives \(17, 64\)'):
+        _head(type, (17, 64))

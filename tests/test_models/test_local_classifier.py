@@ -1,0 +1,304 @@
+"""Training block by block: isolation, exactness, and what is left at inference."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from torch import nn
+
+from mman.engine.hooks import MomentumUpdateHook
+from mman.registry import MODELS
+from tests.helpers.settings import BACKBONES, METHODS, build_model, model_cfg, random_batch
+from tests.helpers.stand_in_runner import make_runner, step
+
+ALL = [(method, 'cifar_resnet20') for method in METHODS] + [
+    ('man', name) for name in BACKBONES if name != 'cifar_resnet20'
+]
+
+
+def _run(model, steps=2, hooks=None, count=4):
+    runner = make_runner(model, [MomentumUpdateHook()] if hooks is None else hooks)
+    for i in range(steps):
+        step(runner, random_batch(count, model.input_shape[1], seed=i))
+    return runner
+
+
+def _gradients(model, data):
+    """Gradients of one step of every block, with no step taken."""
+    kept = {}
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            p.register_post_accumulate_grad_hook(
+                lambda p, name=name: kept.__setitem__(name, p.grad.clone())
+            )
+    runner = make_runner(model, [MomentumUpdateHook()])
+    step(runner, data)
+    return kept
+
+
+@pytest.mark.parametrize(('method', 'backbone'), ALL)
+def test_no_gradient_reaches_another_block(method, backbone):
+    """A loss that is off in all blocks but one leaves the others without gradient."""
+    size = 16 if backbone == 'cifar_resnet20' else 64
+    model = build_model(method, backbone, size)
+    data = model.data_preprocessor(random_batch(4, size), True)
+    batch = model._local_batch(data['inputs'], data['data_samples'])
+    for k, head in enumerate(model.aux_heads):
+        if METHODS[method]['type'] == 'MomentumAuxHead':
+            head.start(model.local_blocks[k + 1].first_unit)
+    x = data['inputs']
+    for k, block in enumerate(model.local_blocks):
+        model.zero_grad()
+        # As train_step, but with an input that could carry a gradient back.
+        x, losses = block(x, batch)
+        assert not x.requires_grad
+        sum(losses.values()).backward()
+        inside = {id(p) for p in block.parameters()}
+        for name, p in model.named_parameters():
+            if id(p) not in inside:
+                assert p.grad is None, (k, name)
+        trained = [p for p in block.parameters() if p.requires_grad]
+        assert all(p.grad is not None for p in trained), k
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_gradients_of_a_block_do_not_depend_on_later_blocks(method):
+    first = _gradients(build_model(method), random_batch())
+    model = build_model(method)
+    with torch.no_grad():
+        for p in model.head.parameters():
+            p.add_(1.0)
+    second = _gradients(model, random_batch())
+    last = {n for n, _ in model.local_blocks[-1].named_parameters()}
+    assert first.keys() == second.keys()
+    for name in first.keys() - last:
+        assert torch.equal(first[name], second[name]), name
+    assert not torch.equal(first['head.fc.weight'], second['head.fc.weight'])
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_stepping_block_by_block_is_one_step_at_the_end_bit_for_bit(method):
+    """Written out: all blocks forward and backward, then one optimizer over all."""
+    model, other = build_model(method), build_model(method)
+    _run(model, steps=3)
+
+    sgd = torch.optim.SGD(
+        [p for p in other.parameters() if p.requires_grad],
+        lr=0.1,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=1e-4,
+    )
+    blocks = other.local_blocks
+    momentum = METHODS[method]['type'] == 'MomentumAuxHead'
+    for k, head in enumerate(other.aux_heads if momentum else ()):
+        head.start(blocks[k + 1].first_unit)
+    for i in range(3):
+        data = other.data_preprocessor(random_batch(4, seed=i), True)
+        batch = other._local_batch(data['inputs'], data['data_samples'])
+        x = data['inputs']
+        for block in blocks:
+            x, losses = block(x, batch)
+            BaseModel.parse_losses(other, losses)[0].backward()
+        sgd.step()
+        sgd.zero_grad()
+        for k, head in enumerate(other.aux_heads if momentum else ()):
+            source = blocks[k + 1].first_unit
+            for old, new in zip(head.momentum_unit.parameters(), source.parameters(), strict=True):
+                old.copy_(old * 0.995 + new.detach() * (1 - 0.995))
+            head.num_updates += 1
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[key]), key
+
+
+def _plain_cfg(cfg):
+    """The same network as mmpretrain's own ImageClassifier."""
+    cfg = copy.deepcopy(cfg)
+    for key in ('splitter', 'input_shape', 'aux_head'):
+        del cfg[key]
+    return dict(cfg, type='mmpretrain.ImageClassifier')
+
+
+@pytest.mark.parametrize(('method', 'backbone'), ALL)
+def test_a_trained_model_without_aux_heads_is_the_plain_classifier(method, backbone):
+    size = 16 if backbone == 'cifar_resnet20' else 64
+    model = build_model(method, backbone, size)
+    _run(model, steps=1)
+    plain = MODELS.build(_plain_cfg(model_cfg(method, backbone, size)))
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith('aux_heads.')}
+    plain.load_state_dict(state, strict=True)
+    count = sum(p.numel() for p in plain.parameters())
+    aux = sum(p.numel() for p in model.aux_heads.parameters())
+    assert sum(p.numel() for p in model.parameters()) == count + aux
+    model.eval()
+    plain.eval()
+    data = random_batch(4, size, seed=9)
+    for ours, theirs in zip(model.val_step(data), plain.val_step(data), strict=True):
+        assert torch.equal(ours.pred_score, theirs.pred_score)
+        assert torch.equal(ours.pred_label, theirs.pred_label)
+
+
+@pytest.mark.parametrize('stem', ['own', 'fused'])
+def test_one_block_is_backpropagation(stem):
+    """Against mmpretrain's own classifier and a plain optimizer."""
+    splitter = dict(num_blocks=1, stem=stem)
+    model = build_model('man', **splitter)
+    assert len(model.aux_heads) == 0
+    plain = MODELS.build(_plain_cfg(model_cfg('man')))
+    plain.load_state_dict(model.state_dict())
+    plain.train()
+    runner = _run(model, steps=3, hooks=())
+    assert list(runner.optim_wrapper.keys()) == ['block0']
+    sgd = torch.optim.SGD(
+        plain.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+    for i in range(3):
+        data = plain.data_preprocessor(random_batch(4, seed=i), True)
+        loss = plain(data['inputs'], data['data_samples'], mode='loss')['loss']
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+    for key, value in plain.state_dict().items():
+        assert torch.equal(value, model.state_dict()[key]), key
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_training_lowers_every_local_loss(method):
+    model = build_model(method)
+    runner = make_runner(
+        model, [MomentumUpdateHook()], optimizer=dict(type='SGD', lr=0.02, momentum=0.9)
+    )
+    data = random_batch()
+    losses = []
+    for _ in range(25):
+        log_vars = step(runner, data)
+        losses.append(model.block_losses)
+        assert log_vars['loss'] == model.block_losses[-1]
+        assert log_vars['local_loss_max'] == model.block_losses[:-1].max()
+        assert not any(value.requires_grad for value in log_vars.values())
+    assert torch.all(losses[-1] < losses[0])
+
+
+def test_views_share_everything_with_the_classifier_and_follow_replaced_norms():
+    model = build_model('man')
+    names = dict(model.named_parameters())
+    seen = {}
+    for block in model.local_blocks:
+        seen.update(block.named_parameters())
+    assert seen.keys() == names.keys()
+    assert all(seen[name] is names[name] for name in names)
+    # SyncBN conversion comes between building and training.
+    model = build_model('man')
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for block in model.local_blocks:
+        norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        assert norms and all(isinstance(m, nn.SyncBatchNorm) for m in norms)
+
+
+def test_a_copy_trains_itself_and_not_the_original():
+    model = build_model('man')
+    _ = model.local_blocks
+    copied = copy.deepcopy(model)
+    before = copy.deepcopy(model.state_dict())
+    _run(copied, steps=1)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert not torch.equal(copied.backbone.conv1.weight, model.backbone.conv1.weight)
+
+
+def test_heads_may_differ_by_block():
+    cfg = model_cfg('man')
+    cfg['aux_head'] = [METHODS['greedy'], METHODS['man'], METHODS['dgl']]
+    model = MODELS.build(cfg)
+    kinds = [type(head).__name__ for head in model.aux_heads]
+    assert kinds == ['LinearAuxHead', 'MomentumAuxHead', 'DGLAuxHead']
+    _run(model.train(), steps=1)
+
+
+def test_end_to_end_loss_is_refused_for_training_only():
+    model = build_model('greedy')
+    data = model.data_preprocessor(random_batch(4), True)
+    with pytest.raises(RuntimeError, match='would train all 4 local blocks end to end'):
+        model(data['inputs'], data['data_samples'], mode='loss')
+    with torch.no_grad():
+        assert 'loss' in model(data['inputs'], data['data_samples'], mode='loss')
+
+
+class TestBadInput:
+    """One clear error that names the key, its value and what would be right."""
+
+    @pytest.mark.parametrize(
+        ('change', 'message'),
+        [
+            (dict(aux_head=None), 'model.aux_head is missing: 4 local blocks'),
+            (
+                dict(aux_head=[METHODS['greedy']] * 2),
+                'model.aux_head lists 2 heads, but 3 blocks have one .num_blocks=4',
+            ),
+            (
+                dict(aux_head=dict(type='LinearAuxHead', width=3)),
+                "model.aux_head has the unknown key 'width' .value 3.*LinearAuxHead knows",
+            ),
+            (dict(aux_head=dict(weight=3)), "model.aux_head should be a dict with the key 'type'"),
+            (dict(aux_head=dict(type='SupConLoss')), "type='SupConLoss' is not a kind of AuxHead"),
+            (
+                dict(aux_head=dict(type='LinearAuxHead', weight=[1, 2])),
+                'weight has 2 weights, but there are 3 blocks with an aux head',
+            ),
+            (dict(aux_head=dict(METHODS['infopro'], task_weight=None)), 'task_weight=None'),
+            (
+                dict(aux_head=dict(type='InfoProAuxHead')),
+                'model.aux_head lacks reconstruction_weight, task_weight',
+            ),
+            (
+                dict(splitter=dict(type='LocalBlockSplitter', blocks=4)),
+                "model.splitter has the unknown key 'blocks' .value 4",
+            ),
+            (dict(input_shape=32), 'model.input_shape=32 should be .channels, height, width'),
+            (dict(input_shape=(3, 0, 32)), 'model.input_shape'),
+            (dict(head=None), 'model.head is missing'),
+            (
+                dict(data_preprocessor=dict(num_classes=100)),
+                'head.num_classes=10 differs from data_preprocessor.num_classes=100',
+            ),
+        ],
+    )
+    def test_when_built(self, change, message):
+        with pytest.raises((ValueError, TypeError), match=message):
+            MODELS.build(dict(model_cfg('greedy'), **change))
+
+    def test_images_of_another_size(self):
+        model = build_model('greedy')
+        with pytest.raises(ValueError, match=r'input_shape=\(3, 16, 16\) differs.*\(3, 32, 32\)'):
+            step(make_runner(model), random_batch(4, 32))
+
+
+@MODELS.register_module()
+class _FixedWidthHead(MODELS.get('LinearAuxHead')):
+    """A user's head that fits 8 channels only."""
+
+    def __init__(self, context):
+        super().__init__(context)
+        self.fc = nn.Linear(8, 10)
+
+
+@MODELS.register_module()
+class _LosslessHead(MODELS.get('LinearAuxHead')):
+    def loss(self, features, batch):
+        return dict(accuracy=features.mean())
+
+
+@pytest.mark.parametrize(
+    ('type', 'message'),
+    [
+        ('_FixedWidthHead', r'_FixedWidthHead of block 1 does not fit its input.*\(16, 8, 8\)'),
+        ('_LosslessHead', '_LosslessHead of block 0 should return a dict of tensors'),
+    ],
+)
+def test_a_head_that_does_not_fit_is_named_when_the_model_is_built(type, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(model_cfg('greedy'), aux_head=dict(type=type)))
+    host = dict(type='MomentumAuxHead', host=dict(type=type))
+    with pytest.raises(ValueError, match='MomentumAuxHead with host ' + type):
+        MODELS.build(dict(model_cfg('greedy'), aux_head=host))
