@@ -1,0 +1,52 @@
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mman.models.aux_heads import AuxHead, BlockContext, LocalBatch
+from mman.registry import MODELS
+
+
+@MODELS.register_module()
+class CosineAuxHead(AuxHead):
+    """Aux classifier by the angle between pooled features and class vectors.
+
+    The logit of a class is the cosine similarity of the features, averaged
+    over the map, and the class's own learnable vector, times ``scale``; the
+    loss is their cross-entropy. Such a classifier is known from face
+    recognition (NormFace, Wang et al. 2017); as a local loss it is only an
+    example of a head of one's own.
+
+    Args:
+        context (BlockContext): Where the head stands; its features are maps.
+        scale (float): Factor on the similarities, which alone are too flat
+            for a softmax: they are from -1 to 1. Defaults to 10.0.
+        init_cfg (dict | list | None): Defaults to None: class vectors start
+            in random directions.
+
+    Raises:
+        ValueError: If ``scale`` is not above 0 or the features are no maps.
+    """
+
+    def __init__(
+        self, context: BlockContext, scale: float = 10.0, init_cfg: dict | list | None = None
+    ):
+        super().__init__(context, init_cfg)
+        if not scale > 0:
+            raise ValueError(f'scale={scale} of CosineAuxHead should be above 0')
+        self.scale = scale
+        channels = self.require_map()[0]
+        self.class_vectors = nn.Parameter(torch.randn(context.num_classes, channels))
+
+    def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
+        """Cross-entropy of the scaled similarities.
+
+        Args:
+            features (Tensor): Output of the block, (N, C, H, W).
+            batch (LocalBatch): Labels of the step.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cosine``, a scalar.
+        """
+        pooled = F.normalize(features.mean(dim=(2, 3)))
+        similarities = F.linear(pooled, F.normalize(self.class_vectors))
+        return dict(loss_cosine=F.cross_entropy(self.scale * similarities, batch.target))
