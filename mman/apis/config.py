@@ -36,15 +36,21 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     that have defaults, but named in a warning, because it may be misspelt.
 
     Raises:
-        UserError: If the file is missing or no config, or an option reaches
+        UserError: If the file is missing or no config, its custom_imports
+            cannot be imported, or an option reaches
             into something that has no keys.
     """
     if not Path(path).is_file() or Path(path).suffix not in _SUFFIXES:
         raise UserError(f'config {path!r} should be an existing {", ".join(_SUFFIXES)} file')
+    # custom_imports name modules as seen from where the command is run.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         cfg = Config.fromfile(path)
     except FileNotFoundError as error:
         raise UserError(f'config {path!r} refers to a missing file: {error}') from error
+    except ImportError as error:
+        raise UserError(f'custom_imports of config {path!r} failed: {error}') from error
     for message in new_keys(cfg.to_dict(), options or {}):
         warn(f'--cfg-options {message}')
     try:

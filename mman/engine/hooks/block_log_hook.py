@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -19,7 +20,8 @@ class BlockLogHook(Hook):
     Prints the block table when training starts. Losses are summed on the
     device; once per interval their means go, in one read, to
     ``block_losses.jsonl`` beside the log file (one JSON object a line: epoch,
-    iter, losses, and grad_norms where gradients are clipped) and to the
+    iter, losses, and grad_norms where gradients are clipped; null where a
+    number is not finite) and to the
     visualizer as ``block_loss/K``. The console keeps mmengine's own short line.
 
     Args:
@@ -38,6 +40,7 @@ class BlockLogHook(Hook):
         self.visualize = visualize
         self._sum: torch.Tensor | None = None
         self._count = 0
+        self._at = (0, 0)
 
     def before_train(self, runner: Runner) -> None:
         """Print the block table."""
@@ -48,6 +51,8 @@ class BlockLogHook(Hook):
         losses = self._model(runner).block_losses
         self._sum = losses if self._sum is None else self._sum + losses
         self._count += 1
+        # Kept, because the runner has moved on when training ends.
+        self._at = (runner.epoch + 1, runner.iter + 1)
         if self.every_n_train_iters(runner, self.interval):
             self._write(runner)
 
@@ -62,10 +67,10 @@ class BlockLogHook(Hook):
         self._sum, self._count = None, 0
         if not is_main_process():
             return
-        step = runner.iter + 1
-        record = dict(epoch=runner.epoch + 1, iter=step, losses=mean)
+        epoch, step = self._at
+        record = dict(epoch=epoch, iter=step, losses=_json_numbers(mean))
         if norms is not None:
-            record['grad_norms'] = norms.tolist()
+            record['grad_norms'] = _json_numbers(norms.tolist())
         with (Path(runner.log_dir) / self.filename).open('a') as file:
             file.write(json.dumps(record) + '\n')
         if self.visualize:
@@ -75,3 +80,8 @@ class BlockLogHook(Hook):
     @staticmethod
     def _model(runner: Runner) -> torch.nn.Module:
         return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _json_numbers(values: list[float]) -> list[float | None]:
+    """The values with null for what JSON has no number for."""
+    return [value if math.isfinite(value) else None for value in values]

@@ -1,0 +1,217 @@
+"""Whole trainings through the tools and the Runner, on real pictures where there are any."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from tests.helpers.run_tool import last_error, run_tool
+
+FLAGSHIP = 'configs/man/resnet110_k55_cifar10.py'
+DIGITS = 'configs/man/resnet20_k10_digits.py'
+# Three blocks instead of ten, and fewer pictures: the same path in less time.
+SMALL = [
+    'model.splitter.num_blocks=3',
+    'model.splitter.strategy=uniform',
+    'model.splitter.stem=fused',
+    'train_dataloader.dataset.indices=192',
+    'val_dataloader.dataset.indices=64',
+    'train_cfg.max_epochs=3',
+    # No augmentation: its random numbers are not part of a checkpoint.
+    'train_dataloader.dataset.pipeline.0.padding=0',
+]
+
+
+@pytest.fixture(scope='module')
+def digits(tmp_path_factory):
+    """Three epochs in one go."""
+    work_dir = tmp_path_factory.mktemp('digits')
+    result = run_tool(
+        'train.py', DIGITS, '--work-dir', work_dir, '--seed', 1, '--cfg-options', *SMALL
+    )
+    assert result.returncode == 0, result.stderr
+    return work_dir, result
+
+
+def _state(path):
+    return torch.load(path, map_location='cpu', weights_only=False)
+
+
+def test_interrupted_and_resumed_is_the_uninterrupted_run(digits, tmp_path):
+    whole, _ = digits
+    first = run_tool(
+        'train.py',
+        DIGITS,
+        *['--work-dir', tmp_path, '--seed', 1, '--cfg-options'],
+        *SMALL,
+        # Stops after its first epoch, with the schedule of three.
+        'train_cfg.max_epochs=1',
+        'param_scheduler.end=3',
+    )
+    assert first.returncode == 0, first.stderr
+    second = run_tool(
+        'train.py',
+        DIGITS,
+        *['--work-dir', tmp_path, '--seed', 1, '--resume', '--cfg-options'],
+        *SMALL,
+    )
+    assert second.returncode == 0, second.stderr
+    assert 'resumed epoch: 1' in second.stdout + second.stderr
+    expected, found = _state(whole / 'epoch_3.pth'), _state(tmp_path / 'epoch_3.pth')
+    assert expected['state_dict'].keys() == found['state_dict'].keys()
+    for key, value in expected['state_dict'].items():
+        assert torch.equal(value, found['state_dict'][key]), key
+    assert int(found['state_dict']['aux_heads.0.num_updates']) == 3 * 3
+    for name, wrapper in expected['optimizer'].items():
+        for index, state in wrapper['state'].items():
+            other = found['optimizer'][name]['state'][index]['momentum_buffer']
+            assert torch.equal(state['momentum_buffer'], other), (name, index)
+
+
+def test_what_a_training_leaves(digits):
+    work_dir, result = digits
+    assert 'Local blocks:' in result.stderr + result.stdout
+    report = result.stdout.strip().splitlines()[-4:]
+    assert report[0].startswith('accuracy/top1: ') and str(work_dir) in report[1]
+    (losses,) = work_dir.rglob('block_losses.jsonl')
+    records = [json.loads(line) for line in losses.read_text().splitlines()]
+    assert all(len(record['losses']) == 3 for record in records)
+    assert _state(work_dir / 'epoch_3.pth')['meta']['block_ends'] == ['1.2', '2.2', '3.2']
+
+
+def test_testing_a_checkpoint(digits, tmp_path):
+    work_dir, trained = digits
+    result = run_tool(
+        'test.py',
+        *[DIGITS, work_dir / 'epoch_3.pth', '--work-dir', tmp_path, '--cfg-options'],
+        *SMALL,
+        'test_dataloader.dataset.indices=64',
+    )
+    assert result.returncode == 0, result.stderr
+    accuracy = trained.stdout.strip().splitlines()[-4].split()[1]
+    tested = result.stdout.strip().splitlines()[-1].removeprefix('accuracy/top1: ')
+    assert float(tested) == pytest.approx(float(accuracy), abs=0.006)
+
+
+def test_a_published_model_without_aux_heads_is_tested(digits, tmp_path):
+    checkpoint = _state(digits[0] / 'epoch_3.pth')
+    state = checkpoint['state_dict']
+    published = {k: v for k, v in state.items() if not k.startswith('aux_heads.')}
+    torch.save(dict(state_dict=published, meta={}), tmp_path / 'published.pth')
+    result = run_tool(
+        'test.py',
+        *[DIGITS, tmp_path / 'published.pth', '--work-dir', tmp_path, '--cfg-options'],
+        *SMALL,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_checkpoint_of_another_split_is_refused(digits, tmp_path):
+    checkpoint = digits[0] / 'epoch_3.pth'
+    before = checkpoint.read_bytes()
+    options = [o.replace('num_blocks=3', 'num_blocks=4') for o in SMALL]
+    result = run_tool(
+        'train.py',
+        *[DIGITS, '--work-dir', tmp_path, '--resume', checkpoint, '--cfg-options'],
+        *options,
+    )
+    line = last_error(result)
+    assert '3 local blocks ending at 1.2, 2.2, 3.2, the config 4 ending at' in line
+    assert str(checkpoint) in line
+    assert checkpoint.read_bytes() == before and not list(tmp_path.glob('*.pth'))
+
+
+@pytest.mark.parametrize(
+    ('options', 'named'),
+    [
+        (['model.splitter.num_blocks=11'], 'num_blocks=11 is more than the 10 blocks'),
+        (['model.aux_head.host.nett=2c2f'], "unknown key 'nett' (value '2c2f')"),
+        (
+            ['model.aux_head.host.task_weight=[1,2]'],
+            'task_weight has 2 weights, but there are 9 blocks',
+        ),
+        (['train_dataloader.dataset.split=valid'], "split='valid' must be one of"),
+        (['custom_hooks.0.decay=1.0'], 'decay=1.0 of MomentumUpdateHook'),
+        (['optim_wrapper.blocks.12.optimizer.lr=1'], 'optim_wrapper.blocks has the key 12'),
+    ],
+)
+def test_bad_configs_end_in_one_line_before_training(options, named, tmp_path):
+    result = run_tool('train.py', DIGITS, '--work-dir', tmp_path, '--cfg-options', *options)
+    assert named in last_error(result)
+    assert 'Epoch(train)' not in result.stdout + result.stderr
+
+
+@pytest.fixture(scope='module')
+def cifar(tmp_path_factory):
+    """Files in the layout of CIFAR-10 whose classes are colours."""
+    root = tmp_path_factory.mktemp('cifar')
+    folder = root / 'cifar-10-batches-py'
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in [*(f'data_batch_{i}' for i in range(1, 6)), 'test_batch']:
+        labels = rng.integers(0, 10, 40)
+        data = rng.integers(0, 60, (40, 3, 1024)) + 19 * labels[:, None, None]
+        batch = dict(data=data.reshape(40, 3072).astype(np.uint8), labels=labels.tolist())
+        (folder / name).write_bytes(pickle.dumps(batch))
+    return root
+
+
+def _cifar_options(root):
+    return [
+        f'{loader}_dataloader.dataset.{key}'
+        for loader in ('train', 'val', 'test')
+        for key in (f'data_root={root}', 'verify=False')
+    ]
+
+
+@pytest.mark.slow
+def test_the_flagship_trains(cifar, tmp_path):
+    """All 55 blocks, shortened below the ramp of the schedule."""
+    result = run_tool(
+        'train.py',
+        *[FLAGSHIP, '--work-dir', tmp_path, '--seed', 0, '--cfg-options'],
+        *_cifar_options(cifar),
+        'train_cfg.max_epochs=2',
+        'train_dataloader.batch_size=40',
+        'val_dataloader.batch_size=40',
+        'default_hooks.logger.interval=1',
+        'default_hooks.block_log.interval=1',
+    )
+    assert result.returncode == 0, result.stderr
+    (path,) = tmp_path.rglob('block_losses.jsonl')
+    losses = np.array([json.loads(line)['losses'] for line in path.read_text().splitlines()])
+    assert losses.shape == (10, 55)
+    assert losses[-1].mean() < losses[0].mean()
+    log = result.stdout + result.stderr
+    lines = [line for line in log.splitlines() if 'Epoch(train)' in line]
+    assert lines and all(len(line) <= 240 for line in lines)
+    history = _state(tmp_path / 'epoch_2.pth')['message_hub']['log_scalars']
+    assert sum(name.startswith('train/') for name in history) < 12
+
+
+def test_missing_and_truncated_data_end_in_one_line(cifar, tmp_path):
+    options = _cifar_options(tmp_path / 'nowhere')
+    options += ['train_dataloader.dataset.download=False', 'model.splitter.num_blocks=1']
+    small = ['configs/man/resnet32_k8_cifar10.py', '--work-dir', tmp_path, '--cfg-options']
+    line = last_error(run_tool('train.py', *small, *options))
+    assert 'nowhere' in line and 'cifar-10-batches-py' in line
+    batch = cifar / 'cifar-10-batches-py' / 'data_batch_3'
+    content = batch.read_bytes()
+    try:
+        batch.write_bytes(content[:-1000])
+        options = _cifar_options(cifar) + ['model.splitter.num_blocks=1']
+        line = last_error(run_tool('train.py', *small, *options))
+    finally:
+        batch.write_bytes(content)
+    assert 'data_batch_3' in line and 'truncated' in line
+
+
+def test_configs_dump_and_load_unchanged(tmp_path):
+    cfg = Config.fromfile(FLAGSHIP)
+    cfg.dump(tmp_path / 'dumped.py')
+    assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
+    assert Path(FLAGSHIP).stat().st_size < 1000
