@@ -22,6 +22,11 @@ def build_parser() -> argparse.ArgumentParser:
         help='continue from a checkpoint; without one, from the latest of the work dir, if any',
     )
     parser.add_argument('--amp', action='store_true', help='train in automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale learning rates by the total batch, from auto_scale_lr.base_batch_size',
+    )
     parser.add_argument('--seed', type=apis.seed, help='seed of all random numbers')
     return parser
 
@@ -39,6 +44,7 @@ def main() -> None:
         apis.set_resume(cfg, args.resume)
         apis.set_seed(cfg, args.seed)
         apis.set_amp(cfg, args.amp)
+        apis.set_auto_scale_lr(cfg, args.auto_scale_lr)
         runner = apis.train_model(cfg)
         if is_main_process():
             print(apis.summarize(runner), flush=True)

@@ -9,12 +9,18 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     block_log=dict(type='BlockLogHook', interval=50),
     checkpoint_guard=dict(type='CheckpointGuardHook'),
+    buffer_sync=dict(type='BlockBufferSyncHook'),
 )
+
+# How several processes train together; not used by one. The Runner looks wrappers
+# up in mmengine alone, hence the full name.
+model_wrapper_cfg = dict(type='mman.engine.wrappers.LocalDistributedDataParallel')
 
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # Seconds after which a process that waits for a lost one gives up.
+    dist_cfg=dict(backend='nccl', timeout=600),
 )
 
 # Add dict(type='TensorboardVisBackend') to write TensorBoard's files as well.

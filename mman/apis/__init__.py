@@ -6,7 +6,7 @@ from .cli import (
     new_file,
     seed,
 )
-from .config import load_config, set_amp, set_resume, set_seed, set_work_dir
+from .config import load_config, set_amp, set_auto_scale_lr, set_resume, set_seed, set_work_dir
 from .runner import build_runner
 from .test import test_model
 from .train import summarize, train_model
@@ -21,6 +21,7 @@ __all__ = [
     'new_file',
     'seed',
     'set_amp',
+    'set_auto_scale_lr',
     'set_resume',
     'set_seed',
     'set_work_dir',

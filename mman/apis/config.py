@@ -121,6 +121,18 @@ def set_seed(cfg: Config, seed: int | None) -> None:
         cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': seed}
 
 
+def set_auto_scale_lr(cfg: Config, enable: bool) -> None:
+    """Let the Runner scale the learning rates by the total batch of all processes."""
+    if not enable:
+        return
+    if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+        raise UserError(
+            '--auto-scale-lr needs auto_scale_lr.base_batch_size in the config: the total batch '
+            'that its learning rates are for'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
 def set_amp(cfg: Config, amp: bool) -> None:
     """Turn the optimizer wrapper into its mixed-precision kind."""
     if not amp:

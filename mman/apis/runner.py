@@ -6,13 +6,12 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from .distributed import join_processes
+
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the Runner that ``cfg`` describes.
-
-    Whatever a launcher needs before a Runner exists belongs here: it is the
-    one place where the tools build one.
-    """
+    """Build the Runner that ``cfg`` describes, in the processes of its launcher."""
+    join_processes(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 

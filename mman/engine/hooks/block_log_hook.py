@@ -3,7 +3,7 @@ import math
 from pathlib import Path
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -62,7 +62,10 @@ class BlockLogHook(Hook):
             self._write(runner)
 
     def _write(self, runner: Runner) -> None:
-        mean = (self._sum / self._count).tolist()
+        mean = self._sum / self._count
+        # The losses of a rank are those of its own part of the batch.
+        all_reduce(mean, op='mean')
+        mean = mean.tolist()
         norms = runner.optim_wrapper.grad_norms()
         self._sum, self._count = None, 0
         if not is_main_process():

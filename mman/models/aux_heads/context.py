@@ -68,4 +68,4 @@ class LocalBatch:
     def image(self) -> torch.Tensor:
         """Images in [0, 1], (N, C, H, W); made once, when a head first asks."""
         with torch.no_grad():
-            return self.inputs.float() * (self.std / 255) + self.mean / 255
+            return self.inputs * (self.std / 255) + self.mean / 255

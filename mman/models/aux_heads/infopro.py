@@ -117,8 +117,9 @@ class InfoProAuxHead(AuxHead):
         """See :meth:`AuxHead.loss`."""
         losses = {}
         if self.reconstruction_weight:
-            # BCE in float32 whatever the autocast dtype of the decoder.
-            logits = self.decoder(features).float()
+            # Never in half precision, whatever the autocast dtype of the decoder.
+            logits = self.decoder(features)
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             bce = F.binary_cross_entropy_with_logits(logits, batch.image)
             losses['loss_reconstruction'] = self.reconstruction_weight * bce
         if self.task_weight:

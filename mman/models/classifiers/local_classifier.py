@@ -2,7 +2,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.model import ModuleList
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -128,8 +128,17 @@ class LocalImageClassifier(ImageClassifier):
         blocks: Sequence[Callable[[torch.Tensor, LocalBatch], tuple[torch.Tensor, Losses]]],
         data: dict | tuple | list,
         optim_wrapper: OptimWrapperDict,
+        update: Callable[[LocalBlock, OptimWrapper, torch.Tensor], None] | None = None,
     ) -> dict[str, torch.Tensor]:
-        """:meth:`train_step` over given blocks, which may be wrapped ones."""
+        """:meth:`train_step` over given blocks, which may be wrapped ones.
+
+        Args:
+            blocks (Sequence[Callable]): The K blocks, called in order.
+            data (dict | tuple | list): A batch from the data loader.
+            optim_wrapper (OptimWrapperDict): One wrapper per block.
+            update (Callable | None): ``update(view, wrapper, loss)`` in place
+                of ``wrapper.update_params(loss)``. Defaults to None.
+        """
         data = self.data_preprocessor(data, True)
         x = data['inputs']
         self._check_inputs(x)
@@ -140,7 +149,10 @@ class LocalImageClassifier(ImageClassifier):
             with wrapper.optim_context(block):
                 x, block_losses = block(x, batch)
             loss, log_vars = self.parse_losses(block_losses)
-            wrapper.update_params(loss)
+            if update is None:
+                wrapper.update_params(loss)
+            else:
+                update(view, wrapper, loss)
             # Nothing of this block may stay alive while the next one runs.
             log_vars = {key: value.detach() for key, value in log_vars.items()}
             losses.append(loss.detach())

@@ -39,7 +39,9 @@ class SupConLoss(nn.Module):
                 'SupConLoss needs class indices, but the labels are scores: batch augmentations '
                 'such as Mixup do not go with it'
             )
-        features = F.normalize(features.float(), dim=1)
+        # Never in half precision: the similarities are divided by the temperature.
+        features = features.to(torch.promote_types(features.dtype, torch.float32))
+        features = F.normalize(features, dim=1)
         similarity = features @ features.T / self.temperature
         # The largest is the similarity to itself: exp cannot overflow.
         similarity = similarity - similarity.amax(dim=1, keepdim=True).detach()

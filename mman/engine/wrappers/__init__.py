@@ -1,0 +1,3 @@
+from .local_distributed import LocalDistributedDataParallel
+
+__all__ = ['LocalDistributedDataParallel']

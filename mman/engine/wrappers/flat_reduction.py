@@ -1,0 +1,62 @@
+import torch
+import torch.distributed as dist
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+
+class FlatReduction:
+    """Backward pass, one all-reduce and optimizer step of groups of blocks.
+
+    Called once per block in order, in place of ``OptimWrapper.update_params``.
+    The gradients of a group are averaged over ranks in one tensor, on the
+    iterations that step; others only accumulate.
+
+    Args:
+        num_blocks (int): K.
+        group_size (int): Neighbouring blocks per all-reduce; the last group
+            may be smaller.
+    """
+
+    def __init__(self, num_blocks: int, group_size: int):
+        self.num_blocks = num_blocks
+        self.group_size = group_size
+        self._pending: list[tuple[nn.Module, OptimWrapper]] = []
+        self._done = 0
+
+    def __call__(self, block: nn.Module, wrapper: OptimWrapper, loss: torch.Tensor) -> None:
+        """Backward of one block, and the reduction and step of a full group."""
+        wrapper.backward(wrapper.scale_loss(loss))
+        self._pending.append((block, wrapper))
+        self._done += 1
+        if len(self._pending) == self.group_size or self._done == self.num_blocks:
+            self._finish()
+
+    def _finish(self) -> None:
+        if all(wrapper.should_update() for _, wrapper in self._pending):
+            blocks = [block for block, _ in self._pending]
+            average_gradients([p.grad for block in blocks for p in block.parameters()])
+            for _, wrapper in self._pending:
+                wrapper.step()
+                wrapper.zero_grad()
+        self._pending.clear()
+
+
+def average_gradients(gradients: list[torch.Tensor | None]) -> None:
+    """Replace gradients by their mean over ranks, one all-reduce per dtype.
+
+    Args:
+        gradients (list[Tensor | None]): The same ones, None included, on all
+            ranks.
+    """
+    by_type: dict[torch.dtype, list[torch.Tensor]] = {}
+    for gradient in gradients:
+        if gradient is not None:
+            by_type.setdefault(gradient.dtype, []).append(gradient)
+    for group in by_type.values():
+        flat = torch.cat([gradient.reshape(-1) for gradient in group])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        parts = flat.split([gradient.numel() for gradient in group])
+        torch._foreach_copy_(
+            group, [part.view_as(gradient) for part, gradient in zip(parts, group, strict=True)]
+        )

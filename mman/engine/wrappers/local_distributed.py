@@ -1,0 +1,133 @@
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mman.models.classifiers import LocalBlock
+from mman.registry import MODEL_WRAPPERS
+from mman.utils import UserError
+
+from ..optim import BlockOptimWrapperDict
+from .flat_reduction import FlatReduction
+
+
+@MODEL_WRAPPERS.register_module()
+class LocalDistributedDataParallel(nn.Module):
+    """Data-parallel training of local blocks, exact in every iteration.
+
+    Every block is reduced on its own, between its backward pass and its
+    optimizer step. The reducers are built at the first ``train_step``: the
+    Runner wraps a model before it initialises, loads or freezes it. They stay
+    outside the module tree, so the wrapped model's state_dict has the keys of
+    training without a launcher.
+
+    Normalisation statistics are those of each rank's own part of the batch
+    (use ``sync_bn`` for common ones); :class:`mman.engine.hooks.BlockBufferSyncHook`
+    averages the running ones before they are used.
+
+    Args:
+        module (nn.Module): A LocalImageClassifier on its device.
+        reducer (str): 'ddp', one torch DistributedDataParallel per block, which
+            sends gradients while the block's backward pass goes on; or 'flat',
+            one all-reduce of all gradients of a block after it. Both give the
+            same gradients. Defaults to 'ddp'.
+        blocks_per_reduction (int): Neighbouring blocks whose gradients go in
+            one all-reduce, for 'flat' only. They step together, and the
+            gradients of all of them are alive at a time. Defaults to 1.
+        bucket_cap_mb (float | None): Size of DistributedDataParallel's
+            buckets. Defaults to None, torch's own.
+
+    Raises:
+        UserError: If an argument is out of range or does not go with another.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        reducer: str = 'ddp',
+        blocks_per_reduction: int = 1,
+        bucket_cap_mb: float | None = None,
+    ):
+        super().__init__()
+        if reducer not in ('ddp', 'flat'):
+            raise UserError(f"model_wrapper_cfg.reducer={reducer!r} should be 'ddp' or 'flat'")
+        if not isinstance(blocks_per_reduction, int) or blocks_per_reduction < 1:
+            raise UserError(
+                f'model_wrapper_cfg.blocks_per_reduction={blocks_per_reduction!r} should be an '
+                'integer from 1'
+            )
+        if reducer == 'ddp' and blocks_per_reduction > 1:
+            raise UserError(
+                f'model_wrapper_cfg.blocks_per_reduction={blocks_per_reduction} needs '
+                "reducer='flat': DistributedDataParallel reduces one block at a time"
+            )
+        if reducer == 'flat' and bucket_cap_mb is not None:
+            raise UserError(f"model_wrapper_cfg.bucket_cap_mb={bucket_cap_mb} needs reducer='ddp'")
+        if not hasattr(module, 'train_blocks'):
+            raise UserError(
+                f'LocalDistributedDataParallel wraps a LocalImageClassifier, not '
+                f'{type(module).__name__}: drop model_wrapper_cfg to train it as usual'
+            )
+        self.module = module
+        self.reducer = reducer
+        self.blocks_per_reduction = blocks_per_reduction
+        self.bucket_cap_mb = bucket_cap_mb
+        # In a tuple, hence not part of the module tree.
+        self._blocks: tuple[nn.Module, ...] | None = None
+
+    def train_step(
+        self, data: dict | tuple | list, optim_wrapper: BlockOptimWrapperDict
+    ) -> dict[str, torch.Tensor]:
+        """One iteration on this rank's part of the batch; see LocalImageClassifier."""
+        if self._blocks is None:
+            self._blocks = self._prepare(self.module.local_blocks)
+        if self.reducer == 'ddp':
+            return self.module.train_blocks(self._blocks, data, optim_wrapper)
+        update = FlatReduction(len(self._blocks), self.blocks_per_reduction)
+        return self.module.train_blocks(self._blocks, data, optim_wrapper, update)
+
+    def val_step(self, data: dict | tuple | list) -> list:
+        """Predictions of the wrapped model."""
+        return self.module.val_step(data)
+
+    def test_step(self, data: dict | tuple | list) -> list:
+        """Predictions of the wrapped model."""
+        return self.module.test_step(data)
+
+    def forward(self, *args, **kwargs):
+        """Forward of the wrapped model, which refuses end-to-end training."""
+        return self.module(*args, **kwargs)
+
+    @torch.no_grad()
+    def sync_buffers(self) -> None:
+        """Average the floating buffers of all ranks; all ranks must call it.
+
+        Counters are the same everywhere as they are. Buffers of one type go in
+        one all-reduce.
+        """
+        by_type: dict[torch.dtype, list[torch.Tensor]] = {}
+        for buffer in self.module.buffers():
+            if buffer.is_floating_point():
+                by_type.setdefault(buffer.dtype, []).append(buffer)
+        for buffers in by_type.values():
+            flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
+            dist.all_reduce(flat)
+            flat /= dist.get_world_size()
+            parts = flat.split([buffer.numel() for buffer in buffers])
+            for buffer, part in zip(buffers, parts, strict=True):
+                buffer.copy_(part.view_as(buffer))
+
+    def _prepare(self, blocks: Sequence[LocalBlock]) -> tuple[nn.Module, ...]:
+        """What trains the blocks, after making all ranks start alike."""
+        if self.reducer == 'flat':
+            for tensor in self.module.state_dict(keep_vars=True).values():
+                dist.broadcast(tensor.data, src=0)
+            return tuple(blocks)
+        buckets = {} if self.bucket_cap_mb is None else dict(bucket_cap_mb=self.bucket_cap_mb)
+        # Without device_ids the inputs are left alone: they are in place.
+        # Gradients are not views of the buckets, which would keep both alive.
+        return tuple(
+            DistributedDataParallel(block, broadcast_buffers=False, **buckets) for block in blocks
+        )

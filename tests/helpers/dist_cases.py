@@ -1,0 +1,202 @@
+"""Distributed training of small models, and the same in one process, written out."""
+
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from mmengine.model import BaseModel
+from torch import nn
+
+from mman.engine.hooks import MomentumUpdateHook
+from mman.engine.wrappers import LocalDistributedDataParallel
+from mman.models import MomentumAuxHead
+from mman.utils import register_all_modules
+from tests.helpers.live_bytes import LiveBytes
+from tests.helpers.settings import METHODS, build_model, random_batch
+from tests.helpers.stand_in_runner import SGD, make_runner, step
+
+ITERATIONS = 3
+SHARD = 8
+
+# name -> (method, what is special)
+CASES = {method: (method, {}) for method in METHODS} | {
+    'accumulation': ('man', dict(accumulative_counts=2)),
+    'clipping': ('man', dict(clip_grad=dict(max_norm=0.1))),
+    'one-block': ('man', dict(num_blocks=1)),
+    'frozen': ('man', dict(frozen=True)),
+    'pre-step': ('man', dict(timing='pre_step')),
+    'flat': ('man', dict(reducer='flat')),
+    'flat-groups': ('manpp', dict(reducer='flat', blocks_per_reduction=3)),
+    'flat-accumulation': ('man', dict(reducer='flat', accumulative_counts=2)),
+    'flat-clipping': ('man', dict(reducer='flat', clip_grad=dict(max_norm=0.1))),
+}
+
+
+def build(case: str, dtype: torch.dtype) -> nn.Module:
+    """The model of a case; every call gives the same weights."""
+    method, special = CASES[case]
+    splitter = dict(num_blocks=special['num_blocks']) if 'num_blocks' in special else {}
+    model = build_model(method, **splitter).to(dtype)
+    model.data_preprocessor.forward = lambda data, training=False: data
+    if special.get('frozen'):
+        for name, p in model.backbone.named_parameters():
+            p.requires_grad_('conv1' not in name)
+    return model
+
+
+def shard(iteration: int, rank: int, world: int, dtype: torch.dtype) -> dict:
+    """One rank's part of the batch of one iteration, normalised."""
+    data = random_batch(SHARD * world, seed=iteration)
+    part = slice(rank * SHARD, (rank + 1) * SHARD)
+    inputs = (data['inputs'][part].to(dtype) - 125) / 64
+    return dict(inputs=inputs, data_samples=data['data_samples'][part])
+
+
+def _hooks(case: str, model: nn.Module) -> list:
+    timing = CASES[case][1].get('timing', 'post_step')
+    has = any(isinstance(head, MomentumAuxHead) for head in model.aux_heads)
+    return [MomentumUpdateHook(timing=timing)] if has else []
+
+
+def _wrapper_keys(case: str) -> dict:
+    keys = ('accumulative_counts', 'clip_grad')
+    return {key: value for key, value in CASES[case][1].items() if key in keys}
+
+
+def _watch(runner, names: dict[int, str]) -> dict[str, torch.Tensor]:
+    """Gradients by name, as the optimizers are given them."""
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(optimizer, *_):
+        for group in optimizer.param_groups:
+            for p in group['params']:
+                if p.grad is not None:
+                    seen[names[id(p)]] = p.grad.clone()
+
+    for wrapper in runner.optim_wrapper.values():
+        wrapper.optimizer.register_step_pre_hook(keep)
+    return seen
+
+
+def train_rank(case: str, rank: int, world: int, dtype: torch.dtype) -> list[dict]:
+    """What one rank has after every iteration: gradients, and parameters with EMA."""
+    special = CASES[case][1]
+    model = build(case, dtype)
+    if rank:
+        # Ranks that do not start alike must be made alike.
+        with torch.no_grad():
+            model.backbone.conv1.weight.add_(1)
+    keys = {key: special[key] for key in ('reducer', 'blocks_per_reduction') if key in special}
+    wrapped = LocalDistributedDataParallel(model, **keys)
+    runner = make_runner(wrapped, _hooks(case, model), max_iters=ITERATIONS, **_wrapper_keys(case))
+    seen = _watch(runner, {id(p): n for n, p in model.named_parameters()})
+    history = []
+    for i in range(ITERATIONS):
+        step(runner, shard(i, rank, world, dtype))
+        state = {name: p.detach().clone() for name, p in model.named_parameters()}
+        history.append(dict(gradients=dict(seen), parameters=state))
+        seen.clear()
+    return history
+
+
+def train_one_process(case: str, world: int, dtype: torch.dtype) -> list[dict]:
+    """The same in one process: every shard through its own copy, gradients averaged.
+
+    Uses none of the code under test but the blocks' forward passes.
+    """
+    special = CASES[case][1]
+    counts = special.get('accumulative_counts', 1)
+    copies = [build(case, dtype) for _ in range(world)]
+    for model in copies:
+        for k, head in enumerate(model.aux_heads):
+            if isinstance(head, MomentumAuxHead):
+                head.start(model.local_blocks[k + 1].first_unit)
+    keys = {key: value for key, value in SGD.items() if key != 'type'}
+    trained = [[p for p in model.parameters() if p.requires_grad] for model in copies]
+    optimizers = [torch.optim.SGD(params, **keys) for params in trained]
+    names = {id(p): n for n, p in copies[0].named_parameters()}
+    history = []
+    for i in range(ITERATIONS):
+        steps_now = (i + 1) % counts == 0 or i + 1 == ITERATIONS
+        # The last iterations that fill no whole accumulation weigh by their own number.
+        whole = ITERATIONS // counts * counts
+        factor = counts if i < whole else ITERATIONS - whole
+        for rank, model in enumerate(copies):
+            data = shard(i, rank, world, dtype)
+            batch = model._local_batch(data['inputs'], data['data_samples'])
+            x = data['inputs']
+            for block in model.local_blocks:
+                x, losses = block(x, batch)
+                (BaseModel.parse_losses(model, losses)[0] / factor).backward()
+        gradients = {}
+        if steps_now:
+            for group in zip(*trained, strict=True):
+                mean = sum(p.grad for p in group) / world
+                for p in group:
+                    p.grad = mean.clone()
+            if 'clip_grad' in special:
+                for model in copies:
+                    for block in model.local_blocks:
+                        nn.utils.clip_grad_norm_(block.parameters(), **special['clip_grad'])
+            gradients = {names[id(p)]: p.grad.clone() for p in trained[0]}
+            for model, optimizer in zip(copies, optimizers, strict=True):
+                before = {n: p.detach().clone() for n, p in model.backbone.named_parameters()}
+                optimizer.step()
+                optimizer.zero_grad()
+                _average(model, before if special.get('timing') == 'pre_step' else None)
+        state = {name: p.detach().clone() for name, p in copies[0].named_parameters()}
+        history.append(dict(gradients=gradients, parameters=state))
+    return history
+
+
+@torch.no_grad()
+def _average(model: nn.Module, before: dict[str, torch.Tensor] | None) -> None:
+    """EMA of every momentum unit, from the parameters now or before the step."""
+    for k, head in enumerate(model.aux_heads):
+        if not isinstance(head, MomentumAuxHead):
+            continue
+        (path,) = model.block_units[k + 1][0].parts
+        source = dict(model.backbone.get_submodule(path).named_parameters())
+        for name, p in head.momentum_unit.named_parameters():
+            new = source[name] if before is None else before[f'{path}.{name}']
+            p.mul_(0.995).add_(new * (1 - 0.995))
+
+
+def peak_bytes(rank: int, world: int, wrap: bool) -> tuple[int, int]:
+    """Peak live bytes of the third iteration, and the bytes of all gradients."""
+    model = build('man', torch.float32)
+    trained = LocalDistributedDataParallel(model) if wrap else model
+    runner = make_runner(trained, _hooks('man', model))
+    for i in range(2):
+        step(runner, shard(i, rank, world, torch.float32))
+    data = shard(2, rank, world, torch.float32)
+    existing = [*model.state_dict().values(), data['inputs']]
+    for wrapper in runner.optim_wrapper.values():
+        for state in wrapper.optimizer.state.values():
+            existing += [value for value in state.values() if isinstance(value, torch.Tensor)]
+    with LiveBytes(existing) as live:
+        step(runner, data)
+    gradients = sum(4 * p.numel() for p in model.parameters() if p.requires_grad)
+    return live.peak, gradients
+
+
+def main(rank: int, world: int, folder: str) -> None:
+    """What every process of a test does: all cases, results to a file."""
+    torch.set_num_threads(1)
+    register_all_modules()
+    dist.init_process_group(
+        'gloo',
+        init_method=f'file://{folder}/rendezvous',
+        rank=rank,
+        world_size=world,
+        timeout=timedelta(seconds=120),
+    )
+    results = {
+        (case, dtype): train_rank(case, rank, world, dtype)
+        for case in CASES
+        for dtype in (torch.float64, torch.float32)
+    }
+    results['bytes'] = peak_bytes(rank, world, wrap=True), peak_bytes(rank, world, wrap=False)
+    torch.save(results, os.path.join(folder, f'rank{rank}.pt'))
+    dist.destroy_process_group()

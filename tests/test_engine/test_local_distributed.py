@@ -1,0 +1,75 @@
+"""Several processes train as one would, exactly."""
+
+import pytest
+import torch
+from torch import multiprocessing
+
+from mman.engine.wrappers import LocalDistributedDataParallel
+from tests.helpers import dist_cases
+from tests.helpers.settings import build_model
+
+pytestmark = pytest.mark.dist
+
+
+@pytest.fixture(scope='module', params=[2, 3], ids='{}ranks'.format)
+def ranks(request, tmp_path_factory):
+    """Results of every rank, for all cases at once."""
+    folder = tmp_path_factory.mktemp('ranks')
+    world = request.param
+    multiprocessing.spawn(dist_cases.main, (world, str(folder)), nprocs=world)
+    return [torch.load(folder / f'rank{r}.pt', weights_only=False) for r in range(world)]
+
+
+@pytest.mark.parametrize('case', dist_cases.CASES)
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32], ids=['float64', 'float32'])
+def test_all_ranks_are_the_same_to_the_bit(ranks, case, dtype):
+    first, *others = [rank[case, dtype] for rank in ranks]
+    for other in others:
+        for mine, theirs in zip(first, other, strict=True):
+            for group in ('gradients', 'parameters'):
+                assert mine[group].keys() == theirs[group].keys()
+                for name, value in mine[group].items():
+                    assert torch.equal(value, theirs[group][name]), name
+
+
+@pytest.mark.parametrize('case', dist_cases.CASES)
+def test_one_process_that_averages_the_shards_gives_the_same(ranks, case):
+    expected = dist_cases.train_one_process(case, len(ranks), torch.float64)
+    for i, (mine, theirs) in enumerate(zip(ranks[0][case, torch.float64], expected, strict=True)):
+        _assert_close(mine, theirs, 1e-12, i)
+    expected = dist_cases.train_one_process(case, len(ranks), torch.float32)
+    _assert_close(ranks[0][case, torch.float32][0], expected[0], 1e-6, 0)
+
+
+def _assert_close(mine, theirs, tolerance, iteration):
+    for group in ('gradients', 'parameters'):
+        assert mine[group].keys() == theirs[group].keys()
+        for name, value in theirs[group].items():
+            off = (mine[group][name] - value).abs().max()
+            limit = tolerance * max(1.0, float(value.abs().max()))
+            assert off <= limit, (group, name, iteration, float(off))
+
+
+def test_the_reducers_keep_one_copy_of_the_gradients(ranks):
+    for rank in ranks:
+        (peak, gradients), (single, _) = rank['bytes']
+        assert peak <= single + gradients
+
+
+@pytest.mark.parametrize(
+    ('keys', 'message'),
+    [
+        (dict(reducer='ring'), "reducer='ring' should be 'ddp' or 'flat'"),
+        (dict(blocks_per_reduction=0), 'blocks_per_reduction=0 should be an integer'),
+        (dict(blocks_per_reduction=2), "blocks_per_reduction=2 needs reducer='flat'"),
+        (dict(reducer='flat', bucket_cap_mb=1), "bucket_cap_mb=1 needs reducer='ddp'"),
+    ],
+)
+def test_bad_arguments(keys, message):
+    with pytest.raises(ValueError, match=message):
+        LocalDistributedDataParallel(build_model('greedy'), **keys)
+
+
+def test_another_model_is_refused():
+    with pytest.raises(ValueError, match='wraps a LocalImageClassifier, not Linear'):
+        LocalDistributedDataParallel(torch.nn.Linear(1, 1))

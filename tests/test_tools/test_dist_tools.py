@@ -1,0 +1,207 @@
+"""The launch scripts on a CPU, as a user runs them."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers.run_tool import ROOT, run_tool
+
+pytestmark = pytest.mark.dist
+
+DIGITS = 'configs/man/resnet20_k10_digits.py'
+# 97 test pictures fit neither 2 nor 3 processes.
+OPTIONS = [
+    '--cfg-options',
+    'model.splitter.num_blocks=4',
+    'model.splitter.strategy=uniform',
+    'model.splitter.stem=fused',
+    'train_dataloader.dataset.indices=96',
+    'train_dataloader.batch_size=16',
+    'val_dataloader.dataset.indices=97',
+    'test_dataloader.dataset.indices=97',
+]
+
+
+def _environment(**extra):
+    return {
+        **os.environ,
+        'CUDA_VISIBLE_DEVICES': '',
+        'PYTHONPATH': str(ROOT),
+        'PYTHON': sys.executable,
+        'OMP_NUM_THREADS': '1',
+        **extra,
+    }
+
+
+def _launch(script, *args, **environment):
+    return subprocess.run(
+        [str(ROOT / 'tools' / script), *map(str, args)],
+        cwd=ROOT,
+        env=_environment(**environment),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def _train(work_dir, ranks, epochs, *args):
+    options = [*args, *OPTIONS, f'train_cfg.max_epochs={epochs}', 'param_scheduler.end=3']
+    arguments = [DIGITS, '--work-dir', work_dir, '--seed', 1, *options]
+    if ranks == 1:
+        result = run_tool('train.py', *arguments)
+    else:
+        result = _launch('dist_train.sh', DIGITS, ranks, *arguments[1:])
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def _accuracy(text):
+    return re.findall(r'accuracy/top1: (\d+\.\d+)', text)[-1]
+
+
+@pytest.fixture(scope='module')
+def two_ranks(tmp_path_factory):
+    """One epoch by two processes, in a folder with a space in its name."""
+    work_dir = tmp_path_factory.mktemp('two ranks')
+    return work_dir, _train(work_dir, 2, 1)
+
+
+def test_two_ranks_report_once(two_ranks):
+    work_dir, result = two_ranks
+    assert result.stdout.count('(last validation)') == 1
+    assert (work_dir / 'epoch_1.pth').is_file()
+
+
+def test_checkpoints_have_the_keys_of_one_process(two_ranks, tmp_path):
+    _train(tmp_path, 1, 1)
+    ours = torch.load(two_ranks[0] / 'epoch_1.pth', weights_only=False)
+    plain = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    assert ours.keys() == plain.keys()
+    assert ours['state_dict'].keys() == plain['state_dict'].keys()
+    assert ours['optimizer'].keys() == plain['optimizer'].keys()
+    # 96 pictures: 6 iterations alone, 3 with two processes.
+    assert ours['meta']['iter'] * 2 == plain['meta']['iter']
+
+
+@pytest.mark.parametrize('ranks', [1, 3])
+def test_any_number_of_ranks_resumes(two_ranks, tmp_path, ranks):
+    shutil.copy(two_ranks[0] / 'epoch_1.pth', tmp_path)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    result = _train(tmp_path, ranks, 2, '--resume')
+    assert 'resumed epoch: 1' in result.stdout + result.stderr
+    assert (tmp_path / 'epoch_2.pth').is_file()
+
+
+def test_every_number_of_ranks_tests_alike(two_ranks, tmp_path):
+    """97 samples on 1, 2 and 3 processes: each counted once."""
+    checkpoint = two_ranks[0] / 'epoch_1.pth'
+    alone = run_tool('test.py', DIGITS, checkpoint, '--work-dir', tmp_path, *OPTIONS)
+    assert alone.returncode == 0, alone.stderr
+    expected = _accuracy(alone.stdout)
+    # The share of 97 pictures, so a picture counted twice would show.
+    assert float(expected) * 0.97 == pytest.approx(round(float(expected) * 0.97), abs=1e-3)
+    for ranks in (2, 3):
+        result = _launch(
+            'dist_test.sh', DIGITS, checkpoint, ranks, '--work-dir', tmp_path, *OPTIONS
+        )
+        assert result.returncode == 0, result.stderr
+        assert _accuracy(result.stdout) == expected
+
+
+def _children(pid):
+    """Process ids of the processes that a process has started."""
+    return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+
+
+@pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='needs /proc')
+def test_a_killed_rank_ends_the_job_and_resume_goes_on(tmp_path):
+    options = [*OPTIONS, 'train_cfg.max_epochs=60', 'default_hooks.checkpoint.max_keep_ckpts=2']
+    command = [ROOT / 'tools' / 'dist_train.sh', DIGITS, 2, '--work-dir', tmp_path, *options]
+    process = subprocess.Popen(
+        list(map(str, command)),
+        cwd=ROOT,
+        env=_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        # The second checkpoint is there: an iteration of a later epoch is under way.
+        for _ in range(1200):
+            if (tmp_path / 'epoch_2.pth').exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        victim = _children(process.pid)[-1]
+        os.kill(victim, signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode not in (0, None)
+    assert 'SIGKILL' in errors or '-9' in errors
+    done = max(int(path.stem.split('_')[1]) for path in tmp_path.glob('epoch_*.pth'))
+    result = _train(tmp_path, 2, done + 1, '--resume')
+    assert f'resumed epoch: {done}' in result.stdout + result.stderr
+    assert (tmp_path / f'epoch_{done + 1}.pth').is_file()
+
+
+def test_a_mistake_ends_all_ranks_in_one_line_each(tmp_path):
+    result = _launch(
+        'dist_train.sh',
+        *[DIGITS, 2, '--work-dir', tmp_path, '--cfg-options', 'model.splitter.num_blocks=99'],
+    )
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if 'num_blocks=99 is more than' in line]
+    assert lines and all(': error: ' in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ('script', 'args', 'environment', 'message'),
+    [
+        ('dist_train.sh', [DIGITS], {}, 'usage: tools/dist_train.sh CONFIG PROCESSES'),
+        ('dist_train.sh', [DIGITS, '--seed'], {}, "should be a number from 1, not '--seed'"),
+        ('dist_train.sh', [DIGITS, 0], {}, "not '0'"),
+        ('dist_test.sh', [DIGITS, 2], {}, 'CONFIG CHECKPOINT PROCESSES'),
+        ('dist_train.sh', [DIGITS, 2], {'NNODES': '2'}, 'needs MASTER_ADDR and MASTER_PORT'),
+        ('slurm_train.sh', ['part', 'job', DIGITS], {}, 'PARTITION JOB_NAME CONFIG GPUS'),
+    ],
+)
+def test_bad_arguments_of_the_scripts(script, args, environment, message):
+    result = _launch(script, *args, **environment)
+    assert result.returncode == 2 and message in result.stderr
+
+
+def test_slurm_passes_everything_on(tmp_path):
+    """A stand-in for srun that prints what it was given, one argument a line."""
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    path = f'{tmp_path}:{os.environ["PATH"]}'
+    given = ['part', 'job', DIGITS, 16, '--work-dir', 'a b']
+    result = _launch('slurm_train.sh', *given, PATH=path, SRUN_ARGS='-x n1')
+    given = result.stdout.splitlines()
+    assert given[given.index('--ntasks') + 1] == '16'
+    assert given[given.index('--gres') + 1] == 'gpu:8' and '-x' in given
+    assert given[-5:] == [DIGITS, '--work-dir', 'a b', '--launcher', 'slurm']
+
+
+def test_the_launcher_without_its_environment_is_named():
+    result = run_tool('train.py', DIGITS, '--launcher', 'pytorch')
+    assert result.returncode == 2
+    assert '--launcher pytorch needs RANK' in result.stderr
+
+
+def test_auto_scale_lr_goes_by_the_total_batch(tmp_path):
+    """Two processes of 16 are half of the config's 64."""
+    result = _train(tmp_path, 2, 1, '--auto-scale-lr')
+    assert 'Scaling the original LR by 0.5' in result.stdout + result.stderr
+    state = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    for wrapper in state['optimizer'].values():
+        assert wrapper['param_groups'][0]['initial_lr'] == pytest.approx(0.05)
