@@ -17,6 +17,7 @@ from mman.utils.errors import UserError
 _SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 _RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 _AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')
+_AMP_KINDS = {'OptimWrapper': 'AmpOptimWrapper', 'BlockOptimWrapper': 'BlockAmpOptimWrapper'}
 
 
 def warn(message: str) -> None:
@@ -134,31 +135,56 @@ def set_auto_scale_lr(cfg: Config, enable: bool) -> None:
 
 
 def set_amp(cfg: Config, amp: bool) -> None:
-    """Turn the optimizer wrapper into its mixed-precision kind."""
+    """Turn the optimizer wrapper into its mixed-precision kind.
+
+    Its dtype and loss scale are the config's, where it has them.
+
+    Raises:
+        UserError: If there is no optimizer wrapper, or one of another kind.
+    """
     if not amp:
         return
     wrapper = cfg.get('optim_wrapper')
     if wrapper is None:
         raise UserError('--amp changes optim_wrapper, which the config does not have')
-    kind = _class_name(wrapper.get('type', 'OptimWrapper'))
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+    kind = _class_name(wrapper.get('type', _default_wrapper(wrapper)))
+    if kind not in _AMP_KINDS and kind not in _AMP_KINDS.values():
         raise UserError(
-            f'--amp cannot change optim_wrapper.type={kind!r}; it should be OptimWrapper'
+            f'--amp cannot change optim_wrapper.type={kind!r}; it should be one of '
+            f'{", ".join(_AMP_KINDS)}'
         )
-    wrapper.type = 'AmpOptimWrapper'
-    wrapper.setdefault('loss_scale', 'dynamic')
+    wrapper.type = _AMP_KINDS.get(kind, kind)
+    if wrapper.type == 'AmpOptimWrapper':
+        wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def check_amp(cfg: Config) -> None:
-    """Refuse mixed precision where mmengine's wrapper cannot work, before anything is built."""
+    """Refuse mixed precision that the device cannot do, before anything is built.
+
+    Raises:
+        UserError: For mmengine's wrapper, and for float16 in local blocks,
+            without an accelerator.
+    """
     wrapper = cfg.get('optim_wrapper') or {}
-    if _class_name(wrapper.get('type', '')) == 'AmpOptimWrapper':
-        device = get_device()
-        if device not in _AMP_DEVICES:
-            raise UserError(
-                f"optim_wrapper.type='AmpOptimWrapper' (--amp) needs one of "
-                f'{", ".join(_AMP_DEVICES)}, but the device is {device!r}; train without it'
-            )
+    kind = _class_name(wrapper.get('type', ''))
+    half = kind == 'BlockAmpOptimWrapper' and wrapper.get('dtype', 'float16') == 'float16'
+    device = get_device()
+    if device in _AMP_DEVICES or not (half or kind == 'AmpOptimWrapper'):
+        return
+    what = f'optim_wrapper.type={kind!r} (--amp)'
+    remedy = 'train without it'
+    if half:
+        what += " with dtype='float16'"
+        remedy += ", or with dtype='bfloat16'"
+    raise UserError(
+        f'{what} needs one of {", ".join(_AMP_DEVICES)}, but the device is {device!r}; {remedy}'
+    )
+
+
+def _default_wrapper(wrapper: Mapping) -> str:
+    """What is built from an optim_wrapper without a type."""
+    blocks = _class_name(wrapper.get('constructor', '')) == 'BlockOptimWrapperConstructor'
+    return 'BlockOptimWrapper' if blocks else 'OptimWrapper'
 
 
 def _class_name(kind: Any) -> str:

@@ -181,6 +181,17 @@ def peak_bytes(rank: int, world: int, wrap: bool) -> tuple[int, int]:
     return live.peak, gradients
 
 
+def buffers_after_sync(rank: int, world: int) -> tuple[dict, dict]:
+    """Buffers of one rank after training, before and after they are averaged."""
+    model = build('man', torch.float64)
+    wrapped = LocalDistributedDataParallel(model)
+    runner = make_runner(wrapped, _hooks('man', model))
+    step(runner, shard(0, rank, world, torch.float64))
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    wrapped.sync_buffers()
+    return before, dict(model.named_buffers())
+
+
 def main(rank: int, world: int, folder: str) -> None:
     """What every process of a test does: all cases, results to a file."""
     torch.set_num_threads(1)
@@ -198,5 +209,6 @@ def main(rank: int, world: int, folder: str) -> None:
         for dtype in (torch.float64, torch.float32)
     }
     results['bytes'] = peak_bytes(rank, world, wrap=True), peak_bytes(rank, world, wrap=False)
+    results['buffers'] = buffers_after_sync(rank, world)
     torch.save(results, os.path.join(folder, f'rank{rank}.pt'))
     dist.destroy_process_group()

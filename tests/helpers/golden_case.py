@@ -58,6 +58,8 @@ class GoldenCase:
         reconstruction, task = self.meta['loss_weights'][k]
         if self.meta['host'] == 'dgl':
             return dict(type='DGLAuxHead', variant='manpp', weight=task)
+        if not task:
+            return dict(type='InfoProAuxHead', reconstruction_weight=reconstruction, task_weight=0)
         dims = [s for key, s in sorted(self.shapes(name).items()) if key.endswith('weight')]
         linears = [shape for shape in dims if len(shape) == 2]
         convolutions = [shape for shape in dims if len(shape) == 4]
@@ -120,13 +122,23 @@ class GoldenCase:
 
     def names(self, group: str) -> list[str]:
         """Names of the release with an entry in ``group``, 'step0/grad' for one."""
-        return sorted(
-            {
-                key.removeprefix(f'{group}/').split('#')[0]
-                for key in self.arrays
-                if key.startswith(f'{group}/')
-            }
-        )
+        names = {
+            key.removeprefix(f'{group}/').split('#')[0]
+            for key in self.arrays
+            if key.startswith(f'{group}/')
+        }
+        return sorted(name for name in names if name.split('.')[0] not in self._untrained())
+
+    def _untrained(self) -> set[str]:
+        """Networks whose loss has weight zero: ours are not built, the release's only decay."""
+        found = set()
+        for name, k in self.heads.items():
+            reconstruction, task = self.meta['loss_weights'][k]
+            if not task:
+                found.add(name)
+            if not reconstruction:
+                found.add(name.replace('aux_classifier', 'decoder'))
+        return found
 
     def removed_biases(self) -> set[str]:
         """Biases that the BatchNorm after them removes."""

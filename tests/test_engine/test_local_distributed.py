@@ -56,6 +56,20 @@ def test_the_reducers_keep_one_copy_of_the_gradients(ranks):
         assert peak <= single + gradients
 
 
+def test_buffers_become_the_mean_of_all_ranks(ranks):
+    before = [rank['buffers'][0] for rank in ranks]
+    assert not torch.equal(
+        before[0]['backbone.bn1.running_mean'], before[1]['backbone.bn1.running_mean']
+    )
+    for rank in ranks:
+        for name, value in rank['buffers'][1].items():
+            group = torch.stack([buffers[name] for buffers in before])
+            if value.is_floating_point():
+                assert torch.allclose(value, group.mean(dim=0), rtol=0, atol=1e-12), name
+            else:
+                assert torch.equal(value, group[0]), name
+
+
 @pytest.mark.parametrize(
     ('keys', 'message'),
     [

@@ -29,7 +29,7 @@ def test_a_constant_a_list_and_a_line():
         ([1, 2, 3, 4], 'weight has 4 weights, but there are 3'),
         (dict(first=1), 'should have the keys first and last'),
         (dict(first=1, last=2, middle=3), 'should have the keys first and last'),
-        (-1, 'weight=-1 should be a number from 0'),
+        (float('inf'), 'weight=inf should be a number'),
         (float('nan'), 'weight=nan should be a number'),
         ('1', "weight='1' should be a number"),
         (True, 'weight=True should be a number'),

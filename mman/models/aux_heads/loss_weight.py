@@ -1,3 +1,4 @@
+import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
@@ -20,8 +21,8 @@ def loss_weight(value: LossWeight, context: BlockContext, key: str) -> float:
         key (str): Name of the config key, for messages.
 
     Raises:
-        UserError: If a list has the wrong length or a value is not a number
-            from 0 on.
+        UserError: If a list has the wrong length or a value is not a finite
+            number.
     """
     if isinstance(value, Mapping):
         if set(value) != {'first', 'last'}:
@@ -37,8 +38,8 @@ def loss_weight(value: LossWeight, context: BlockContext, key: str) -> float:
         weight = value[context.index]
     else:
         weight = value
-    if not isinstance(weight, Real) or isinstance(weight, bool) or not weight >= 0:
-        raise UserError(f'{key}={value!r} should be a number from 0 on, a list, or first and last')
+    if not isinstance(weight, Real) or isinstance(weight, bool) or not math.isfinite(weight):
+        raise UserError(f'{key}={value!r} should be a number, a list of them, or first and last')
     return float(weight)
 
 
