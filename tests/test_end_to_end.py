@@ -21,8 +21,6 @@ SMALL = [
     'train_dataloader.dataset.indices=192',
     'val_dataloader.dataset.indices=64',
     'train_cfg.max_epochs=3',
-    # No augmentation: its random numbers are not part of a checkpoint.
-    'train_dataloader.dataset.pipeline.0.padding=0',
 ]
 
 

@@ -54,7 +54,8 @@ def test_train_pipeline(name):
     outputs = [train(sample(side)) for _ in range(60)]
     assert all(out['inputs'].shape == (3, side, side) for out in outputs)
     assert outputs[0]['data_samples'].gt_label.tolist() == [3]
-    assert len({out['inputs'].numpy().tobytes() for out in outputs}) > 5
+    different = len({out['inputs'].numpy().tobytes() for out in outputs})
+    assert different == 1 if name == 'digits' else different > 5
     found = {out['data_samples'].get('flip', False) for out in outputs}
     assert found == ({True, False} if flips else {False})
 
