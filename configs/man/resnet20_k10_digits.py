@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/man.py',
     '../_base_/datasets/digits.py',
-    '../_base_/schedules/sgd_bs64_15e.py',
+    '../_base_/schedules/sgd_bs64_20e.py',
     '../_base_/default_runtime.py',
 ]
 

@@ -2,7 +2,7 @@
 _base_ = [
     '../../../configs/_base_/models/cifar_resnet.py',
     '../../../configs/_base_/datasets/digits.py',
-    '../../../configs/_base_/schedules/sgd_bs64_15e.py',
+    '../../../configs/_base_/schedules/sgd_bs64_20e.py',
     '../../../configs/_base_/default_runtime.py',
 ]
 
