@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 
 import torch
+import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.dist import is_distributed
 
@@ -13,11 +14,12 @@ _TORCHRUN = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
 
 
 def join_processes(cfg: Config) -> None:
-    """Join the process group where mmengine cannot: on machines without a GPU.
+    """Join the process group of ``--launcher pytorch`` before the Runner would.
 
-    With a GPU the Runner does it, by ``env_cfg.dist_cfg``. It would select a
-    CUDA device first, so on a CPU the group is joined here, over gloo, with
-    the same timeout.
+    mmengine selects a CUDA device first, so it cannot join on a CPU; there the
+    backend is gloo. And after a restart of all processes it may meet the
+    entries that the dead ones left in the launcher's store, and wait for them.
+    Other launchers are left to the Runner.
 
     Raises:
         UserError: If the launcher's environment is incomplete, or is not one
@@ -26,19 +28,32 @@ def join_processes(cfg: Config) -> None:
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none' or is_distributed():
         return
-    if launcher == 'pytorch':
-        missing = [name for name in _TORCHRUN if name not in os.environ]
-        if missing:
-            raise UserError(
-                f'--launcher pytorch needs {", ".join(missing)} in the environment, which torchrun '
-                'sets: start with tools/dist_train.sh'
-            )
-    if torch.cuda.is_available():
-        return
+    on_gpu = torch.cuda.is_available()
     if launcher != 'pytorch':
-        raise UserError(f'--launcher {launcher} needs GPUs; on a CPU use --launcher pytorch')
+        if not on_gpu:
+            raise UserError(f'--launcher {launcher} needs GPUs; on a CPU use --launcher pytorch')
+        return
+    missing = [name for name in _TORCHRUN if name not in os.environ]
+    if missing:
+        raise UserError(
+            f'--launcher pytorch needs {", ".join(missing)} in the environment, which torchrun '
+            'sets: start with tools/dist_train.sh'
+        )
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
-    timeout = dist_cfg.get('timeout')
-    torch.distributed.init_process_group(
-        'gloo', timeout=None if timeout is None else timedelta(seconds=timeout)
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    _join(dist_cfg.get('backend', 'nccl') if on_gpu else 'gloo', dist_cfg.get('timeout'))
+
+
+def _join(backend: str, seconds: float | None) -> None:
+    """Join the group of this start of the processes, apart from earlier ones."""
+    limit = {} if seconds is None else dict(timeout=timedelta(seconds=seconds))
+    store, rank, world_size = next(dist.rendezvous('env://', **limit))
+    start = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore(f'start{start}', store),
+        rank=rank,
+        world_size=world_size,
+        **limit,
     )
