@@ -18,7 +18,8 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from torch.nn.functional import conv2d
 
-from mman.apis import set_resume, summarize
+from mman.apis import set_amp, set_resume, summarize
+from mman.apis.config import check_amp
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -273,6 +274,45 @@ def test_amp_on_a_cpu_is_refused_before_training(call_tool, tmp_path):
     assert code == 2
     assert 'AmpOptimWrapper' in errors and "'cpu'" in errors
     assert not list(tmp_path.iterdir())
+
+
+BLOCKS = dict(constructor='BlockOptimWrapperConstructor')
+
+
+@pytest.mark.parametrize(
+    ('wrapper', 'expected'),
+    [
+        ({}, dict(type='AmpOptimWrapper', loss_scale='dynamic')),
+        (
+            dict(type='OptimWrapper', loss_scale=8.0),
+            dict(type='AmpOptimWrapper', loss_scale=8.0),
+        ),
+        (BLOCKS, dict(BLOCKS, type='BlockAmpOptimWrapper')),
+        (
+            dict(type='mman.BlockOptimWrapper', dtype='bfloat16'),
+            dict(type='BlockAmpOptimWrapper', dtype='bfloat16'),
+        ),
+        (
+            dict(type='BlockAmpOptimWrapper', loss_scale=8.0),
+            dict(type='BlockAmpOptimWrapper', loss_scale=8.0),
+        ),
+    ],
+)
+def test_amp_changes_the_type_and_keeps_the_rest(wrapper, expected):
+    cfg = Config({'optim_wrapper': dict(wrapper)})
+    set_amp(cfg, False)
+    assert cfg.optim_wrapper.to_dict() == wrapper
+    set_amp(cfg, True)
+    assert cfg.optim_wrapper.to_dict() == expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='float16 works here')
+@pytest.mark.parametrize('kind', ['BlockAmpOptimWrapper', 'mman.BlockAmpOptimWrapper'])
+def test_blocks_in_float16_are_refused_on_a_cpu_and_in_bfloat16_not(kind):
+    check_amp(Config({'optim_wrapper': dict(type=kind, dtype='bfloat16')}))
+    for dtype in ({}, dict(dtype='float16')):
+        with pytest.raises(ValueError, match="dtype='float16' needs .* device is 'cpu'.*bfloat16"):
+            check_amp(Config({'optim_wrapper': dict(type=kind, **dtype)}))
 
 
 def test_output_of_an_earlier_test_is_kept(call_tool, project, tmp_path):

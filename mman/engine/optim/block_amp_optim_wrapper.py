@@ -26,7 +26,7 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
 
     A momentum unit is updated after the iteration (timing 'post_step') even if
     its source skipped a step: the average then moves towards unchanged
-    weights. With 'pre_step' it is not, unless the optimizer is fused.
+    weights. With 'pre_step' it is not, unless the optimizer is a fused Adam.
 
     Args:
         optimizer (Optimizer): The block's optimizer.

@@ -1,9 +1,9 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
 from torch.amp import GradScaler
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 
 class SharedLossScaler:
@@ -14,9 +14,9 @@ class SharedLossScaler:
     overflowed, else larger after enough iterations without. As all blocks
     share it, all must step in the same iterations.
 
-    Torch reads back from the device whether to step, once per block. An
-    optimizer with ``fused=True`` decides on the device instead: on a GPU that
-    saves K waits an iteration.
+    Whether to step is read back from the device, once per block. Only Adam and
+    AdamW with ``fused=True`` decide on the device instead, which saves those K
+    waits an iteration.
 
     Args:
         grad_scaler (GradScaler): The scale and its rule.
@@ -65,10 +65,29 @@ class SharedLossScaler:
             self.grad_scaler.load_state_dict(state_dict)
 
     def _step(self, optimizer: Optimizer, clip: Callable | None, kwargs: dict) -> None:
+        if _decides_on_device(optimizer):
+            if clip is not None:
+                self._unscale(optimizer, clip)
+            self.grad_scaler.step(optimizer, **kwargs)
+        else:
+            self._unscale(optimizer, clip)
+            if not self._overflowed([optimizer]):
+                optimizer.step(**kwargs)
+
+    def _unscale(self, optimizer: Optimizer, clip: Callable | None) -> None:
+        self.grad_scaler.unscale_(optimizer)
         if clip is not None:
-            self.grad_scaler.unscale_(optimizer)
             clip()
-        self.grad_scaler.step(optimizer, **kwargs)
+
+    def _overflowed(self, optimizers: Iterable[Optimizer]) -> bool:
+        """Whether any of them has unscaled gradients that are not finite."""
+        # What torch's own step reads; it has no public name.
+        found = [
+            flag
+            for optimizer in optimizers
+            for flag in self.grad_scaler._found_inf_per_device(optimizer).values()
+        ]
+        return bool(torch.stack(found).any())
 
     def _finish(self) -> None:
         """What is left to do when all blocks have come."""
@@ -96,13 +115,11 @@ class JointLossScaler(SharedLossScaler):
             super().zero_grad(optimizer, **kwargs)
 
     def _step(self, optimizer: Optimizer, clip: Callable | None, kwargs: dict) -> None:
-        self.grad_scaler.unscale_(optimizer)
-        if clip is not None:
-            clip()
+        self._unscale(optimizer, clip)
         self._steps[optimizer] = partial(optimizer.step, **kwargs)
 
     def _finish(self) -> None:
-        if not self._overflowed():
+        if not self._overflowed(self._steps):
             for step in self._steps.values():
                 step()
         for zero_grad in self._zero_grads:
@@ -111,15 +128,14 @@ class JointLossScaler(SharedLossScaler):
         self._zero_grads.clear()
         super()._finish()
 
-    def _overflowed(self) -> bool:
-        """Whether any waiting block has a gradient that is not finite."""
-        # What torch's own step reads; it has no public name.
-        found = [
-            flag
-            for optimizer in self._steps
-            for flag in self.grad_scaler._found_inf_per_device(optimizer).values()
-        ]
-        return bool(torch.stack(found).any())
+
+def _decides_on_device(optimizer: Optimizer) -> bool:
+    """Whether the optimizer can be left to skip an overflow itself."""
+    # Fused SGD skips too, but if its first step is skipped it goes on with
+    # momentum that nobody initialised.
+    return getattr(optimizer, '_step_supports_amp_scaling', False) and not isinstance(
+        optimizer, SGD
+    )
 
 
 # The values of optim_wrapper.skip

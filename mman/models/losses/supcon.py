@@ -40,7 +40,12 @@ class SupConLoss(nn.Module):
                 'such as Mixup do not go with it'
             )
         # Never in half precision: the similarities are divided by the temperature.
-        features = features.to(torch.promote_types(features.dtype, torch.float32))
+        with torch.autocast(features.device.type, enabled=False):
+            return self._loss(
+                features.to(torch.promote_types(features.dtype, torch.float32)), target
+            )
+
+    def _loss(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         features = F.normalize(features, dim=1)
         similarity = features @ features.T / self.temperature
         # The largest is the similarity to itself: exp cannot overflow.
