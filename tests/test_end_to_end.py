@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mman.utils.checkpoint import load_from_local
 from tests.helpers.run_tool import last_error, run_tool
 
 FLAGSHIP = 'configs/man/resnet110_k55_cifar10.py'
@@ -36,7 +37,7 @@ def digits(tmp_path_factory):
 
 
 def _state(path):
-    return torch.load(path, map_location='cpu', weights_only=False)
+    return load_from_local(path)
 
 
 def test_interrupted_and_resumed_is_the_uninterrupted_run(digits, tmp_path):

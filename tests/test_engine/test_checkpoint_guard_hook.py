@@ -6,6 +6,7 @@ import torch
 from mmengine.hooks import Hook
 
 from mman.engine.hooks import CheckpointGuardHook
+from mman.utils.checkpoint import load_from_local
 from tests.helpers.settings import build_model
 
 from .conftest import small_model
@@ -29,7 +30,7 @@ def test_the_split_is_saved(build_runner, tmp_path):
         hooks=[dict(type='CheckpointGuardHook'), dict(type='MomentumUpdateHook')],
     )
     runner.train()
-    checkpoint = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=False)
+    checkpoint = load_from_local(tmp_path / 'run' / 'epoch_1.pth')
     assert checkpoint['meta']['block_ends'] == ENDS
     model = build_model('manpp-greedy', size=8, ends=ENDS)
     check(model, checkpoint)
@@ -157,7 +158,7 @@ def test_fine_tuning_from_a_plain_classifier(build_runner, tmp_path):
     build_runner(
         small_model('greedy', num_blocks=1), images=8, hooks=[dict(type='CheckpointGuardHook')]
     ).train()
-    saved = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=False)
+    saved = load_from_local(tmp_path / 'run' / 'epoch_1.pth')
     weights = dict(meta=dict(), state_dict=saved['state_dict'])
     assert not any(key.startswith('aux_heads.') for key in weights['state_dict'])
     torch.save(weights, tmp_path / 'plain.pth')

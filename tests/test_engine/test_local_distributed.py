@@ -17,7 +17,7 @@ def ranks(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp('ranks')
     world = request.param
     multiprocessing.spawn(dist_cases.main, (world, str(folder)), nprocs=world)
-    return [torch.load(folder / f'rank{r}.pt', weights_only=False) for r in range(world)]
+    return [torch.load(folder / f'rank{r}.pt', weights_only=True) for r in range(world)]
 
 
 @pytest.mark.parametrize('case', dist_cases.CASES)

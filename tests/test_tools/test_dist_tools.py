@@ -5,47 +5,23 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-import torch
 
+from mman.utils.checkpoint import load_from_local
+from tests.helpers.launch import DIGITS, OPTIONS, children, environment
 from tests.helpers.run_tool import ROOT, run_tool
 
 pytestmark = pytest.mark.dist
 
-DIGITS = 'configs/man/resnet20_k10_digits.py'
-# 97 test pictures fit neither 2 nor 3 processes.
-OPTIONS = [
-    '--cfg-options',
-    'model.splitter.num_blocks=4',
-    'model.splitter.strategy=uniform',
-    'model.splitter.stem=fused',
-    'train_dataloader.dataset.indices=96',
-    'train_dataloader.batch_size=16',
-    'val_dataloader.dataset.indices=97',
-    'test_dataloader.dataset.indices=97',
-]
 
-
-def _environment(**extra):
-    return {
-        **os.environ,
-        'CUDA_VISIBLE_DEVICES': '',
-        'PYTHONPATH': str(ROOT),
-        'PYTHON': sys.executable,
-        'OMP_NUM_THREADS': '1',
-        **extra,
-    }
-
-
-def _launch(script, *args, **environment):
+def _launch(script, *args, **extra):
     return subprocess.run(
         [str(ROOT / 'tools' / script), *map(str, args)],
         cwd=ROOT,
-        env=_environment(**environment),
+        env=environment(**extra),
         capture_output=True,
         text=True,
         timeout=240,
@@ -82,8 +58,8 @@ def test_two_ranks_report_once(two_ranks):
 
 def test_checkpoints_have_the_keys_of_one_process(two_ranks, tmp_path):
     _train(tmp_path, 1, 1)
-    ours = torch.load(two_ranks[0] / 'epoch_1.pth', weights_only=False)
-    plain = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    ours = load_from_local(two_ranks[0] / 'epoch_1.pth')
+    plain = load_from_local(tmp_path / 'epoch_1.pth')
     assert ours.keys() == plain.keys()
     assert ours['state_dict'].keys() == plain['state_dict'].keys()
     assert ours['optimizer'].keys() == plain['optimizer'].keys()
@@ -116,11 +92,6 @@ def test_every_number_of_ranks_tests_alike(two_ranks, tmp_path):
         assert _accuracy(result.stdout) == expected
 
 
-def _children(pid):
-    """Process ids of the processes that a process has started."""
-    return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
-
-
 @pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='needs /proc')
 def test_a_killed_rank_ends_the_job_and_resume_goes_on(tmp_path):
     options = [*OPTIONS, 'train_cfg.max_epochs=60', 'default_hooks.checkpoint.max_keep_ckpts=2']
@@ -128,7 +99,7 @@ def test_a_killed_rank_ends_the_job_and_resume_goes_on(tmp_path):
     process = subprocess.Popen(
         list(map(str, command)),
         cwd=ROOT,
-        env=_environment(),
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -139,7 +110,7 @@ def test_a_killed_rank_ends_the_job_and_resume_goes_on(tmp_path):
             if (tmp_path / 'epoch_2.pth').exists() or process.poll() is not None:
                 break
             time.sleep(0.1)
-        victim = _children(process.pid)[-1]
+        victim = children(process.pid)[-1]
         os.kill(victim, signal.SIGKILL)
         _, errors = process.communicate(timeout=60)
     finally:
@@ -163,7 +134,7 @@ def test_a_mistake_ends_all_ranks_in_one_line_each(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('script', 'args', 'environment', 'message'),
+    ('script', 'args', 'extra', 'message'),
     [
         ('dist_train.sh', [DIGITS], {}, 'usage: tools/dist_train.sh CONFIG PROCESSES'),
         ('dist_train.sh', [DIGITS, '--seed'], {}, "should be a number from 1, not '--seed'"),
@@ -173,8 +144,8 @@ def test_a_mistake_ends_all_ranks_in_one_line_each(tmp_path):
         ('slurm_train.sh', ['part', 'job', DIGITS], {}, 'PARTITION JOB_NAME CONFIG GPUS'),
     ],
 )
-def test_bad_arguments_of_the_scripts(script, args, environment, message):
-    result = _launch(script, *args, **environment)
+def test_bad_arguments_of_the_scripts(script, args, extra, message):
+    result = _launch(script, *args, **extra)
     assert result.returncode == 2 and message in result.stderr
 
 
@@ -202,6 +173,6 @@ def test_auto_scale_lr_goes_by_the_total_batch(tmp_path):
     """Two processes of 16 are half of the config's 64."""
     result = _train(tmp_path, 2, 1, '--auto-scale-lr')
     assert 'Scaling the original LR by 0.5' in result.stdout + result.stderr
-    state = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    state = load_from_local(tmp_path / 'epoch_1.pth')
     for wrapper in state['optimizer'].values():
         assert wrapper['param_groups'][0]['initial_lr'] == pytest.approx(0.05)

@@ -4,29 +4,21 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-import torch
 
+from mman.utils.checkpoint import load_from_local
+from tests.helpers.launch import DIGITS, OPTIONS, children, environment
 from tests.helpers.run_tool import ROOT
 
 pytestmark = pytest.mark.dist
 
-CONFIG = 'configs/man/resnet20_k10_digits.py'
 EPOCHS = 6
 RANKS = 2
-OPTIONS = [
-    '--cfg-options',
-    'model.splitter.num_blocks=4',
-    'model.splitter.strategy=uniform',
-    'model.splitter.stem=fused',
-    'train_dataloader.dataset.indices=96',
-    'train_dataloader.batch_size=16',
-    'val_dataloader.dataset.indices=97',
-    'test_dataloader.dataset.indices=97',
+RESTART_OPTIONS = [
+    *OPTIONS,
     'default_hooks.logger.interval=1',
     'default_hooks.checkpoint.max_keep_ckpts=-1',
     f'train_cfg.max_epochs={EPOCHS}',
@@ -49,7 +41,7 @@ def _start(work_dir, log, startup):
     """
     command = [
         'tools/dist_train.sh',
-        CONFIG,
+        DIGITS,
         RANKS,
         '--work-dir',
         work_dir,
@@ -57,22 +49,10 @@ def _start(work_dir, log, startup):
         '--seed',
         1,
     ]
-    environment = {
-        **os.environ,
-        'CUDA_VISIBLE_DEVICES': '',
-        'MAX_RESTARTS': '1',
-        'OMP_NUM_THREADS': '1',
-        'PYTHON': sys.executable,
-        'PYTHONPATH': f'{startup}:{ROOT}',
-    }
+    env = environment(MAX_RESTARTS='1', PYTHONPATH=f'{startup}:{ROOT}')
     return subprocess.Popen(
-        [*map(str, command), *OPTIONS], cwd=ROOT, env=environment, stdout=log, stderr=log
+        [*map(str, command), *RESTART_OPTIONS], cwd=ROOT, env=env, stdout=log, stderr=log
     )
-
-
-def _children(pid):
-    """Process ids of the processes that a process has started."""
-    return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
 
 
 def _wait_until(reached, process):
@@ -94,7 +74,7 @@ def test_all_ranks_start_again_from_the_last_checkpoint(tmp_path):
         try:
             # From then on an iteration of a later epoch is under way.
             _wait_until(lambda: last.exists() and last.read_text().endswith('epoch_2.pth'), process)
-            os.kill(_children(process.pid)[-1], signal.SIGKILL)
+            os.kill(children(process.pid)[-1], signal.SIGKILL)
             process.wait(timeout=120)
         finally:
             process.terminate()
@@ -108,5 +88,5 @@ def test_all_ranks_start_again_from_the_last_checkpoint(tmp_path):
     for epoch in (1, 2, EPOCHS):
         assert text.count(f'Epoch(train) [{epoch}][3/3]') == 1
     # 96 pictures, 16 per process: 3 iterations an epoch.
-    state = torch.load(work_dir / f'epoch_{EPOCHS}.pth', weights_only=False)
+    state = load_from_local(work_dir / f'epoch_{EPOCHS}.pth')
     assert state['meta']['iter'] == 3 * EPOCHS

@@ -20,6 +20,7 @@ from torch.nn.functional import conv2d
 
 from mman.apis import set_amp, set_resume, summarize
 from mman.apis.config import check_amp
+from mman.utils.checkpoint import load_from_local
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -74,7 +75,7 @@ def call_tool(monkeypatch, capsys, project, loading_state):
 
 
 def weights_of(path):
-    return torch.load(path, map_location='cpu', weights_only=False)['state_dict']
+    return load_from_local(path)['state_dict']
 
 
 def predict(path, project):
@@ -118,7 +119,7 @@ def test_summary_gives_the_last_accuracy_not_the_best(tmp_path):
 
 def test_seed_reaches_the_runner(trained):
     work_dir, _ = trained
-    meta = torch.load(work_dir / 'epoch_1.pth', weights_only=False)['meta']
+    meta = load_from_local(work_dir / 'epoch_1.pth')['meta']
     assert meta['seed'] == 3
 
 
@@ -171,7 +172,7 @@ def test_testing_gives_the_accuracy_and_predictions_of_the_checkpoint(project, t
 
 @pytest.mark.parametrize('damage', ['lacks', 'misshapes'])
 def test_testing_refuses_weights_of_another_model(project, trained, tmp_path, damage):
-    checkpoint = torch.load(trained[0] / 'epoch_2.pth', weights_only=False)
+    checkpoint = load_from_local(trained[0] / 'epoch_2.pth')
     weight = checkpoint['state_dict'].pop('head.fc.weight')
     if damage == 'misshapes':
         checkpoint['state_dict']['head.fc.weight'] = weight[:, :2]
