@@ -80,9 +80,10 @@ def test_all_ranks_start_again_from_the_last_checkpoint(tmp_path):
             process.terminate()
     text = output.read_text()
     assert process.returncode == 0, text
-    assert 'exitcode: -9' in text
+    # The launcher names whichever death it sees first: the killed one, or one that lost its peer.
+    assert re.search(r'failed \(exitcode: -?\d+\)', text), text
     # One process writes the log: it has started twice, and trained no finished epoch again.
-    assert text.count('training starts anew') == 1
+    assert text.count('training starts anew') == 1, text
     (resumed,) = map(int, re.findall(r'resumed epoch: (\d+)', text))
     assert resumed >= 2
     for epoch in (1, 2, EPOCHS):
