@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mman.engine.hooks import MomentumUpdateHook
@@ -267,6 +268,12 @@ class TestBadInput:
     def test_when_built(self, change, message):
         with pytest.raises((ValueError, TypeError), match=message):
             MODELS.build(dict(model_cfg('greedy'), **change))
+
+    def test_one_optimizer_for_all_blocks(self):
+        model = build_model('greedy')
+        wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+        with pytest.raises(ValueError, match="constructor should be 'BlockOptimWrapperConstr"):
+            model.train_step(random_batch(4), wrapper)
 
     def test_images_of_another_size(self):
         model = build_model('greedy')

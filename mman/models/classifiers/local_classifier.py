@@ -138,7 +138,16 @@ class LocalImageClassifier(ImageClassifier):
             optim_wrapper (OptimWrapperDict): One wrapper per block.
             update (Callable | None): ``update(view, wrapper, loss)`` in place
                 of ``wrapper.update_params(loss)``. Defaults to None.
+
+        Raises:
+            UserError: If there is one optimizer for all blocks, or the images
+                have another shape than ``input_shape``.
         """
+        if not isinstance(optim_wrapper, OptimWrapperDict):
+            raise UserError(
+                "optim_wrapper.constructor should be 'BlockOptimWrapperConstructor': every local "
+                f'block needs an optimizer of its own, but there is one {type(optim_wrapper).__name__}'
+            )
         data = self.data_preprocessor(data, True)
         x = data['inputs']
         self._check_inputs(x)
