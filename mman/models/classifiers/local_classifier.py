@@ -146,7 +146,7 @@ class LocalImageClassifier(ImageClassifier):
         if not isinstance(optim_wrapper, OptimWrapperDict):
             raise UserError(
                 "optim_wrapper.constructor should be 'BlockOptimWrapperConstructor': every local "
-                f'block needs an optimizer of its own, but there is one {type(optim_wrapper).__name__}'
+                f'block needs an optimizer, but there is one {type(optim_wrapper).__name__}'
             )
         data = self.data_preprocessor(data, True)
         x = data['inputs']
