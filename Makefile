@@ -29,8 +29,10 @@ $(STAMP): $(SOURCES)
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $@
 
+# The networks of a trial are too small for threads, which also wait for each other at full speed
+# where other work takes their core; OMP_NUM_THREADS=N before make changes it.
 train: $(STAMP)
-	$(BIN)/python tools/train.py $(TRAIN_CONFIG) $(TRAIN_ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python tools/train.py $(TRAIN_CONFIG) $(TRAIN_ARGS)
 
 # One thread a worker: workers and the processes of the dist tests would otherwise each start one
 # thread a core. A file stays on one worker, so what its tests share is made once.
