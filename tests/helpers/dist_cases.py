@@ -192,6 +192,20 @@ def buffers_after_sync(rank: int, world: int) -> tuple[dict, dict]:
     return before, dict(model.named_buffers())
 
 
+def without_sync(rank: int, world: int, reducer: str) -> tuple[dict, dict]:
+    """Gradients of a step inside ``no_sync`` and of one after it."""
+    model = build('man', torch.float64)
+    wrapped = LocalDistributedDataParallel(model, reducer=reducer)
+    runner = make_runner(wrapped, _hooks('man', model), optimizer=dict(type='SGD', lr=0.0))
+    seen = _watch(runner, {id(p): n for n, p in model.named_parameters()})
+    data = shard(0, rank, world, torch.float64)
+    with wrapped.no_sync():
+        step(runner, data)
+    inside = dict(seen)
+    step(runner, data)
+    return inside, dict(seen)
+
+
 def main(rank: int, world: int, folder: str) -> None:
     """What every process of a test does: all cases, results to a file."""
     torch.set_num_threads(1)
@@ -210,5 +224,7 @@ def main(rank: int, world: int, folder: str) -> None:
     }
     results['bytes'] = peak_bytes(rank, world, wrap=True), peak_bytes(rank, world, wrap=False)
     results['buffers'] = buffers_after_sync(rank, world)
+    for reducer in ('ddp', 'flat'):
+        results['no_sync', reducer] = without_sync(rank, world, reducer)
     torch.save(results, os.path.join(folder, f'rank{rank}.pt'))
     dist.destroy_process_group()

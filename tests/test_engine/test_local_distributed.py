@@ -70,6 +70,17 @@ def test_buffers_become_the_mean_of_all_ranks(ranks):
                 assert torch.equal(value, group[0]), name
 
 
+@pytest.mark.parametrize('reducer', ['ddp', 'flat'])
+def test_no_sync_leaves_every_rank_its_own_gradients(ranks, reducer):
+    inside = [rank['no_sync', reducer][0] for rank in ranks]
+    after = [rank['no_sync', reducer][1] for rank in ranks]
+    for name, value in after[0].items():
+        mean = sum(gradients[name] for gradients in inside) / len(ranks)
+        assert torch.allclose(value, mean, rtol=0, atol=1e-12), name
+    name = 'backbone.conv1.weight'
+    assert not torch.equal(inside[0][name], inside[1][name])
+
+
 @pytest.mark.parametrize(
     ('keys', 'message'),
     [

@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 import torch.distributed as dist
@@ -76,6 +77,7 @@ class LocalDistributedDataParallel(nn.Module):
         self.bucket_cap_mb = bucket_cap_mb
         # In a tuple, hence not part of the module tree.
         self._blocks: tuple[nn.Module, ...] | None = None
+        self._reducing = True
 
     def train_step(
         self, data: dict | tuple | list, optim_wrapper: BlockOptimWrapperDict
@@ -83,10 +85,26 @@ class LocalDistributedDataParallel(nn.Module):
         """One iteration on this rank's part of the batch; see LocalImageClassifier."""
         if self._blocks is None:
             self._blocks = self._prepare(self.module.local_blocks)
-        if self.reducer == 'ddp':
+        if self.reducer == 'flat' and self._reducing:
+            update = FlatReduction(len(self._blocks), self.blocks_per_reduction)
+            return self.module.train_blocks(self._blocks, data, optim_wrapper, update)
+        with ExitStack() as stack:
+            if self.reducer == 'ddp' and not self._reducing:
+                for block in self._blocks:
+                    stack.enter_context(block.no_sync())
             return self.module.train_blocks(self._blocks, data, optim_wrapper)
-        update = FlatReduction(len(self._blocks), self.blocks_per_reduction)
-        return self.module.train_blocks(self._blocks, data, optim_wrapper, update)
+
+    @contextmanager
+    def no_sync(self) -> Iterator[None]:
+        """Every rank trains on its own gradients in the steps inside.
+
+        Accumulation does not need it: blocks are reduced when they step.
+        """
+        self._reducing, before = False, self._reducing
+        try:
+            yield
+        finally:
+            self._reducing = before
 
     def val_step(self, data: dict | tuple | list) -> list:
         """Predictions of the wrapped model."""
