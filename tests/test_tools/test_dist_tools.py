@@ -56,10 +56,22 @@ def test_two_ranks_report_once(two_ranks):
     assert (work_dir / 'epoch_1.pth').is_file()
 
 
-def test_checkpoints_have_the_keys_of_one_process(two_ranks, tmp_path):
-    _train(tmp_path, 1, 1)
-    ours = load_from_local(two_ranks[0] / 'epoch_1.pth')
-    plain = load_from_local(tmp_path / 'epoch_1.pth')
+@pytest.fixture(scope='module')
+def saved_by(two_ranks, tmp_path_factory):
+    """Checkpoint of one epoch by any number of processes."""
+    folders = {2: two_ranks[0]}
+
+    def get(ranks):
+        if ranks not in folders:
+            folders[ranks] = tmp_path_factory.mktemp(f'by{ranks}')
+            _train(folders[ranks], ranks, 1)
+        return folders[ranks] / 'epoch_1.pth'
+
+    return get
+
+
+def test_checkpoints_have_the_keys_of_one_process(saved_by):
+    ours, plain = load_from_local(saved_by(2)), load_from_local(saved_by(1))
     assert ours.keys() == plain.keys()
     assert ours['state_dict'].keys() == plain['state_dict'].keys()
     assert ours['optimizer'].keys() == plain['optimizer'].keys()
@@ -67,13 +79,17 @@ def test_checkpoints_have_the_keys_of_one_process(two_ranks, tmp_path):
     assert ours['meta']['iter'] * 2 == plain['meta']['iter']
 
 
-@pytest.mark.parametrize('ranks', [1, 3])
-def test_any_number_of_ranks_resumes(two_ranks, tmp_path, ranks):
-    shutil.copy(two_ranks[0] / 'epoch_1.pth', tmp_path)
+@pytest.mark.parametrize(('saving', 'resuming'), [(2, 1), (2, 3), (1, 2), (3, 1)])
+def test_any_number_of_ranks_resumes(saved_by, tmp_path, saving, resuming):
+    shutil.copy(saved_by(saving), tmp_path)
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
-    result = _train(tmp_path, ranks, 2, '--resume')
+    result = _train(tmp_path, resuming, 2, '--resume')
     assert 'resumed epoch: 1' in result.stdout + result.stderr
-    assert (tmp_path / 'epoch_2.pth').is_file()
+    before, after = (load_from_local(tmp_path / f'epoch_{i}.pth')['state_dict'] for i in (1, 2))
+    # Six updates of the average an epoch by one process, three by two, two by three.
+    name = 'aux_heads.0.num_updates'
+    assert int(before[name]) == 6 // saving
+    assert int(after[name]) == 6 // saving + 6 // resuming
 
 
 def test_every_number_of_ranks_tests_alike(two_ranks, tmp_path):
