@@ -26,6 +26,7 @@ CASES = {method: (method, {}) for method in METHODS} | {
     'one-block': ('man', dict(num_blocks=1)),
     'frozen': ('man', dict(frozen=True)),
     'pre-step': ('man', dict(timing='pre_step')),
+    'bfloat16': ('man', dict(type='BlockAmpOptimWrapper', dtype='bfloat16')),
     'flat': ('man', dict(reducer='flat')),
     'flat-groups': ('manpp', dict(reducer='flat', blocks_per_reduction=3)),
     'flat-accumulation': ('man', dict(reducer='flat', accumulative_counts=2)),
@@ -60,7 +61,7 @@ def _hooks(case: str, model: nn.Module) -> list:
 
 
 def _wrapper_keys(case: str) -> dict:
-    keys = ('accumulative_counts', 'clip_grad')
+    keys = ('accumulative_counts', 'clip_grad', 'type', 'dtype')
     return {key: value for key, value in CASES[case][1].items() if key in keys}
 
 
@@ -127,7 +128,8 @@ def train_one_process(case: str, world: int, dtype: torch.dtype) -> list[dict]:
             batch = model._local_batch(data['inputs'], data['data_samples'])
             x = data['inputs']
             for block in model.local_blocks:
-                x, losses = block(x, batch)
+                with torch.autocast('cpu', torch.bfloat16, enabled='dtype' in special):
+                    x, losses = block(x, batch)
                 (BaseModel.parse_losses(model, losses)[0] / factor).backward()
         gradients = {}
         if steps_now:

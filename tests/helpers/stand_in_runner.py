@@ -12,12 +12,12 @@ def make_runner(model, hooks=(), optimizer=SGD, max_iters=100, **optim_wrapper):
     """A model with its per-block optimizers and hooks, ready for ``step``."""
     wrapper = build_optim_wrapper(
         model,
-        dict(
-            type='BlockOptimWrapper',
-            constructor='BlockOptimWrapperConstructor',
-            optimizer=optimizer,
+        {
+            'type': 'BlockOptimWrapper',
+            'constructor': 'BlockOptimWrapperConstructor',
+            'optimizer': optimizer,
             **optim_wrapper,
-        ),
+        },
     )
     wrapper.initialize_count_status(model, 0, max_iters)
     runner = SimpleNamespace(
