@@ -34,6 +34,7 @@ def main() -> None:
         if is_main_process():
             for name, value in metrics.items():
                 print(f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}')
+        apis.leave_processes()
 
 
 if __name__ == '__main__':

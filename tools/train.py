@@ -45,9 +45,10 @@ def main() -> None:
         apis.set_seed(cfg, args.seed)
         apis.set_amp(cfg, args.amp)
         apis.set_auto_scale_lr(cfg, args.auto_scale_lr)
-        runner = apis.train_model(cfg)
+        summary = apis.summarize(apis.train_model(cfg))
         if is_main_process():
-            print(apis.summarize(runner), flush=True)
+            print(summary, flush=True)
+        apis.leave_processes()
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ from .cli import (
     seed,
 )
 from .config import load_config, set_amp, set_auto_scale_lr, set_resume, set_seed, set_work_dir
+from .distributed import leave_processes
 from .runner import build_runner
 from .test import test_model
 from .train import summarize, train_model
@@ -17,6 +18,7 @@ __all__ = [
     'config_parser',
     'existing_file',
     'export_local_rank',
+    'leave_processes',
     'load_config',
     'new_file',
     'seed',

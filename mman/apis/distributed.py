@@ -1,5 +1,6 @@
 """Joining the processes of a launcher before a Runner exists."""
 
+import gc
 import os
 from datetime import timedelta
 
@@ -57,3 +58,15 @@ def _join(backend: str, seconds: float | None) -> None:
         world_size=world_size,
         **limit,
     )
+
+
+def leave_processes() -> None:
+    """Leave the process group, if one was joined, when all is done.
+
+    A process that ends while threads of the group still run may abort, and its
+    launcher would take that for a failure. Whoever calls this holds no Runner
+    any more: its reducers keep the group's threads alive.
+    """
+    if is_distributed():
+        gc.collect()
+        dist.destroy_process_group()
