@@ -45,9 +45,10 @@ def main() -> None:
         apis.set_seed(cfg, args.seed)
         apis.set_amp(cfg, args.amp)
         apis.set_auto_scale_lr(cfg, args.auto_scale_lr)
-        summary = apis.summarize(apis.train_model(cfg))
+        runner = apis.train_model(cfg)
         if is_main_process():
-            print(summary, flush=True)
+            print(apis.summarize(runner), flush=True)
+        del runner
         apis.leave_processes()
 
 
