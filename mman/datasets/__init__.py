@@ -10,8 +10,18 @@ import mmpretrain.datasets  # noqa: F401
 from .cifar import CIFAR10, CIFAR100
 from .digits import Digits
 from .fashion_mnist import FashionMNIST
+from .in_memory import InMemoryDataset
 from .pad_border import PadBorder
 from .stl10 import STL10
 from .svhn import SVHN
 
-__all__ = ['CIFAR10', 'CIFAR100', 'STL10', 'SVHN', 'Digits', 'FashionMNIST', 'PadBorder']
+__all__ = [
+    'CIFAR10',
+    'CIFAR100',
+    'STL10',
+    'SVHN',
+    'Digits',
+    'FashionMNIST',
+    'InMemoryDataset',
+    'PadBorder',
+]

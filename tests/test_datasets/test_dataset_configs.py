@@ -42,7 +42,9 @@ def sample(side):
 
 
 def test_every_config_is_tested():
-    assert {path.stem for path in FOLDER.glob('*.py')} == {*RECIPES, 'imagenet'}
+    """Those in memory by test_in_memory_configs.py."""
+    found = {path.stem for path in FOLDER.glob('*.py') if not path.stem.endswith('_in_memory')}
+    assert found == {*RECIPES, 'imagenet'}
 
 
 @pytest.mark.parametrize('name', RECIPES)

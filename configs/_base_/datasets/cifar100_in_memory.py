@@ -1,0 +1,52 @@
+# CIFAR-100 as in cifar100.py (reflect-pad 4, crop 32, flip; batch 1024 in all),
+# held in memory as uint8 and augmented in batches on the training device.
+# The keys of the data set are those of train_, val_ and test_dataloader.dataset.dataset.
+_base_ = './cifar100.py'
+
+data_preprocessor = dict(
+    type='BatchAugmentDataPreprocessor',
+    augments=[
+        dict(type='BatchRandomCrop', padding=4, padding_mode='reflect'),
+        dict(type='BatchRandomFlip', prob=0.5),
+    ],
+)
+
+# Nothing is done to single images.
+train_pipeline = []
+test_pipeline = []
+
+train_dataloader = dict(
+    num_workers=0,  # to fetch a batch takes less time than to send it between processes
+    persistent_workers=False,
+    collate_fn=dict(type='in_memory_collate'),
+    dataset=dict(
+        _delete_=True,
+        type='InMemoryDataset',
+        dataset=dict(
+            type={{_base_.dataset_type}},
+            data_root={{_base_.data_root}},
+            split='train',
+            verify=True,
+            serialize_data=False,
+        ),
+    ),
+)
+
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    collate_fn=dict(type='in_memory_collate'),
+    dataset=dict(
+        _delete_=True,
+        type='InMemoryDataset',
+        dataset=dict(
+            type={{_base_.dataset_type}},
+            data_root={{_base_.data_root}},
+            split='test',
+            verify=True,
+            serialize_data=False,
+        ),
+    ),
+)
+
+test_dataloader = val_dataloader

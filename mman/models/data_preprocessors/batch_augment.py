@@ -1,0 +1,100 @@
+"""A data preprocessor that augments whole batches on the training device."""
+
+from collections.abc import Sequence
+
+import torch
+from mmpretrain.models import ClsDataPreprocessor
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mman.registry import MODELS
+from mman.utils import UserError, build_strict
+
+from .batch_transforms import BatchTransform
+
+
+@MODELS.register_module()
+class BatchAugmentDataPreprocessor(ClsDataPreprocessor):
+    """mmpretrain's preprocessor of images, after random transforms of the whole batch.
+
+    In training the raw pixels pass ``augments`` in order, on the device of the
+    model, before anything else is done to them; then colour order, normalisation
+    and ``batch_augments`` (mixup, CutMix) follow as in the base class. The
+    random numbers come from torch's global generator of that device.
+
+    It takes the batches of :class:`mman.datasets.InMemoryDataset`, whose labels
+    are moved to the device as one tensor, and those of any per-image pipeline
+    with images of one size and ``collate_fn=dict(type='default_collate')``.
+
+    Args:
+        augments (Sequence[dict]): Configs of :class:`BatchTransform`, such as
+            ``dict(type='BatchRandomFlip')``. Defaults to none.
+        **kwargs: ``mean``, ``std``, ``pad_size_divisor``, ``pad_value``,
+            ``to_rgb``, ``to_onehot``, ``num_classes`` and ``batch_augments`` of
+            :class:`mmpretrain.models.ClsDataPreprocessor`.
+
+    Raises:
+        UserError: If ``augments`` has a wrong value or unknown key, or a batch
+            is not one tensor of images.
+    """
+
+    def __init__(self, augments: Sequence[dict] = (), **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(augments, list | tuple):
+            raise UserError(
+                f'data_preprocessor.augments={augments!r} should be a list of configs, such as '
+                "[dict(type='BatchRandomFlip')]"
+            )
+        self.augments = nn.ModuleList(
+            build_strict(MODELS, cfg, f'data_preprocessor.augments[{i}]', BatchTransform)
+            for i, cfg in enumerate(augments)
+        )
+        # The host need not wait for the device to take a batch from pinned memory.
+        self._non_blocking = True
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Move a batch to the device, augment it in training, and normalise it.
+
+        Args:
+            data (dict): ``inputs``, (N, C, H, W) with values from 0 to 255; and
+                either ``gt_label``, int64 (N, ), or ``data_samples``, N
+                DataSamples, or neither.
+            training (bool): Whether to augment. Defaults to False.
+
+        Returns:
+            dict: ``inputs``, float32 (N, C, H, W), and ``data_samples``, a list
+            of N DataSamples with ``gt_label``, and ``gt_score`` where the base
+            class sets it; None if the batch has no labels.
+        """
+        images = self._checked(self.cast_data(data['inputs']))
+        if training:
+            for augment in self.augments:
+                images = augment(images)
+        samples = data.get('data_samples')
+        if 'gt_label' not in data:
+            return super().forward(dict(inputs=images, data_samples=samples), training)
+        samples = self._data_samples(data['gt_label'])
+        if self.to_onehot:
+            return super().forward(dict(inputs=images, data_samples=samples), training)
+        # The base class would join the labels again only to split them again.
+        normalized = super().forward(dict(inputs=images), training)
+        return dict(inputs=normalized['inputs'], data_samples=samples)
+
+    def _data_samples(self, labels: torch.Tensor) -> list[DataSample]:
+        """One sample per label; its ``gt_label`` is a view of the one tensor on the device."""
+        labels = self.cast_data(labels)
+        return [DataSample().set_gt_label(label) for label in labels.view(-1, 1).unbind()]
+
+    def _checked(self, images: torch.Tensor) -> torch.Tensor:
+        if isinstance(images, torch.Tensor) and images.ndim == 4:
+            return images
+        found = (
+            f'of shape {tuple(images.shape)}'
+            if isinstance(images, torch.Tensor)
+            else f'in a {type(images).__name__}'
+        )
+        raise UserError(
+            f'{type(self).__name__} got images {found}, it needs one tensor (N, C, H, W): '
+            "collate_fn of the dataloader should be dict(type='in_memory_collate') with an "
+            "InMemoryDataset, else dict(type='default_collate')"
+        )

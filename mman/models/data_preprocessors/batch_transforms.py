@@ -1,0 +1,164 @@
+"""Random transforms of a whole batch of images, on the device it lies on."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import get_dist_info
+from torch import nn
+
+from mman.registry import MODELS
+from mman.utils import UserError
+
+
+def draw_per_rank(
+    draw: Callable[[tuple[int, ...]], torch.Tensor], shape: tuple[int, ...]
+) -> torch.Tensor:
+    """Random numbers that differ between processes which have the same seed.
+
+    mmengine gives all ranks one seed, so equal calls would transform the i-th
+    image of every rank alike. Each rank draws for all of them and keeps its own.
+
+    Args:
+        draw (Callable): Takes a shape and returns random numbers of that shape.
+        shape (tuple[int, ...]): The shape that this rank needs.
+
+    Returns:
+        Tensor: This rank's numbers, of the given shape.
+    """
+    rank, world_size = get_dist_info()
+    return draw((world_size, *shape))[rank]
+
+
+class BatchTransform(nn.Module):
+    """Base class of what :class:`BatchAugmentDataPreprocessor` may apply in training.
+
+    Every image of a batch must be transformed independently of the others. The
+    randomness should come from torch's global generator of the images' device,
+    through :func:`draw_per_rank`.
+    """
+
+    @abstractmethod
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Transform a batch.
+
+        Args:
+            images (Tensor): Raw pixels, usually uint8, (N, C, H, W).
+
+        Returns:
+            Tensor: A new tensor of the same type, (N, C, H', W').
+        """
+
+
+@MODELS.register_module()
+class BatchRandomCrop(BatchTransform):
+    """Pad every image and cut a window of its own size out of it at random.
+
+    Each of the (2 * padding + 1)**2 windows is equally likely: the distribution
+    of ``PadBorder`` followed by ``RandomCrop`` with the size of the image.
+
+    Args:
+        padding (int): Pixels on every border.
+        padding_mode (str): 'reflect' (without repeating the edge) or
+            'constant'. Defaults to 'reflect'.
+        pad_val (Number): Value for 'constant', of all channels, from 0 to 255.
+            Defaults to 0.
+
+    Raises:
+        UserError: If a key has a wrong value, or an image is too small to be
+            reflected.
+    """
+
+    def __init__(self, padding: int, padding_mode: str = 'reflect', pad_val: Real = 0):
+        super().__init__()
+        if not isinstance(padding, int) or isinstance(padding, bool) or padding < 1:
+            raise _wrong(self, 'padding', padding, 'a whole number of at least 1')
+        if padding_mode not in ('reflect', 'constant'):
+            raise _wrong(self, 'padding_mode', padding_mode, "'reflect' or 'constant'")
+        if not isinstance(pad_val, Real) or not 0 <= pad_val <= 255:
+            raise _wrong(self, 'pad_val', pad_val, 'a number from 0 to 255')
+        self.padding, self.padding_mode, self.pad_val = padding, padding_mode, pad_val
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Pad and crop.
+
+        Args:
+            images (Tensor): (N, C, H, W), of any type.
+
+        Returns:
+            Tensor: The windows, of the same type and shape.
+        """
+        count, _, height, width = images.shape
+        # All windows of all images, as a view: (N, C, top, left, H, W).
+        windows = self._pad(images).unfold(2, height, 1).unfold(3, width, 1)
+        device, choices = images.device, 2 * self.padding + 1
+        top, left = draw_per_rank(
+            lambda shape: torch.randint(choices, shape, device=device), (2, count)
+        )
+        return windows[torch.arange(count, device=device), :, top, left]
+
+    def _pad(self, images: torch.Tensor) -> torch.Tensor:
+        if self.padding_mode == 'constant':
+            return F.pad(images, (self.padding,) * 4, value=self.pad_val)
+        if self.padding >= min(images.shape[2:]):
+            size = ' x '.join(map(str, images.shape[2:]))
+            raise _wrong(self, 'padding', self.padding, f'less than a side of the images, {size}')
+        # torch reflects uint8 on the CPU only, hence by hand.
+        return _reflect(_reflect(images, 2, self.padding), 3, self.padding)
+
+    def extra_repr(self) -> str:
+        """str: The keys, for ``repr``."""
+        return f'padding={self.padding}, padding_mode={self.padding_mode!r}, pad_val={self.pad_val}'
+
+
+@MODELS.register_module()
+class BatchRandomFlip(BatchTransform):
+    """Mirror each image with a probability, left to right.
+
+    The distribution of ``RandomFlip`` with ``direction='horizontal'``.
+
+    Args:
+        prob (float): Probability of each image to be mirrored, from 0 to 1.
+            Defaults to 0.5.
+
+    Raises:
+        UserError: If ``prob`` has a wrong value.
+    """
+
+    def __init__(self, prob: float = 0.5):
+        super().__init__()
+        if not isinstance(prob, Real) or isinstance(prob, bool) or not 0 <= prob <= 1:
+            raise _wrong(self, 'prob', prob, 'a number from 0 to 1')
+        self.prob = prob
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Mirror.
+
+        Args:
+            images (Tensor): (N, C, H, W), of any type.
+
+        Returns:
+            Tensor: The images, some mirrored, of the same type and shape.
+        """
+        device = images.device
+        drawn = draw_per_rank(lambda shape: torch.rand(shape, device=device), (len(images),))
+        return torch.where((drawn < self.prob)[:, None, None, None], images.flip(3), images)
+
+    def extra_repr(self) -> str:
+        """str: The key, for ``repr``."""
+        return f'prob={self.prob}'
+
+
+def _reflect(images: torch.Tensor, dim: int, padding: int) -> torch.Tensor:
+    """Both borders of one axis mirrored, the edge pixels themselves not repeated."""
+    size = images.shape[dim]
+    before = images.narrow(dim, 1, padding).flip(dim)
+    after = images.narrow(dim, size - 1 - padding, padding).flip(dim)
+    return torch.cat([before, images, after], dim)
+
+
+def _wrong(owner: object, key: str, value: Any, right: str) -> UserError:
+    return UserError(f'{type(owner).__name__}: {key}={value!r} must be {right}.')
