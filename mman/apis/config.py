@@ -181,6 +181,19 @@ def check_amp(cfg: Config) -> None:
     )
 
 
+def check_recompute(cfg: Config) -> None:
+    """Refuse mmengine's own switch, which would update running statistics twice a step.
+
+    Raises:
+        UserError: If it is set.
+    """
+    if cfg.get('activation_checkpointing') is not None:
+        raise UserError(
+            f'activation_checkpointing={cfg.activation_checkpointing!r} is not for local blocks: '
+            "leave it out and set model.recompute, to 'block' or 'all' for instance"
+        )
+
+
 def _default_wrapper(wrapper: Mapping) -> str:
     """What is built from an optim_wrapper without a type."""
     blocks = _class_name(wrapper.get('constructor', '')) == 'BlockOptimWrapperConstructor'

@@ -5,7 +5,7 @@ from mmengine.runner import Runner
 
 from mman.utils.checkpoint import latest_checkpoint
 
-from .config import check_amp, set_loader_defaults
+from .config import check_amp, check_recompute, set_loader_defaults
 from .runner import build_runner, log_file
 
 
@@ -16,6 +16,7 @@ def train_model(cfg: Config) -> Runner:
         Runner: The Runner after training, for :func:`summarize`.
     """
     check_amp(cfg)
+    check_recompute(cfg)
     set_loader_defaults(cfg)
     runner = build_runner(cfg)
     runner.train()

@@ -1,7 +1,8 @@
 """Counting the bytes of live tensors, however they came to be."""
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,16 +13,36 @@ from torch.utils.weak import WeakIdKeyDictionary
 class LiveBytes(TorchDispatchMode):
     """Bytes of the storages alive while the mode is on, now and at their peak.
 
+    It counts what tensors hold, on any device and for fake tensors too; it does
+    not see the workspace of kernels or what an allocator keeps in reserve.
+
     Args:
         existing (Iterable[Tensor]): Tensors made before, to be counted too.
+        watch (Callable): Called whenever there is a new peak; what it returns
+            is kept as ``at_peak``. Defaults to one that returns None.
+
+    Attributes:
+        now (int): Bytes alive at this moment.
+        peak (int): The most there were since the start or :meth:`reset_peak`.
+        at_peak (Any): What ``watch`` returned at that moment.
     """
 
-    def __init__(self, existing: Iterable[torch.Tensor] = ()):
+    def __init__(
+        self,
+        existing: Iterable[torch.Tensor] = (),
+        watch: Callable[[], Any] = lambda: None,
+    ):
         super().__init__()
         self.now = self.peak = 0
         self._known = WeakIdKeyDictionary()
+        self._watch = watch
+        self.at_peak = watch()
         for tensor in existing:
             self._count(tensor)
+
+    def reset_peak(self) -> None:
+        """Forget the peak so far."""
+        self.peak, self.at_peak = self.now, self._watch()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -37,7 +58,8 @@ class LiveBytes(TorchDispatchMode):
         size = storage.nbytes()
         self._known[storage] = size
         self.now += size
-        self.peak = max(self.peak, self.now)
+        if self.now > self.peak:
+            self.peak, self.at_peak = self.now, self._watch()
         weakref.finalize(storage, self._free, size)
 
     def _free(self, size: int) -> None:

@@ -12,7 +12,7 @@ from mman.engine.hooks import MomentumUpdateHook
 from mman.engine.wrappers import LocalDistributedDataParallel
 from mman.models import MomentumAuxHead
 from mman.utils import register_all_modules
-from tests.helpers.live_bytes import LiveBytes
+from mman.utils.live_bytes import LiveBytes
 from tests.helpers.settings import METHODS, build_model, random_batch
 from tests.helpers.stand_in_runner import SGD, make_runner, step
 
@@ -26,6 +26,7 @@ CASES = {method: (method, {}) for method in METHODS} | {
     'one-block': ('man', dict(num_blocks=1)),
     'frozen': ('man', dict(frozen=True)),
     'pre-step': ('man', dict(timing='pre_step')),
+    'recompute': ('manpp', dict(recompute='all')),
     'bfloat16': ('man', dict(type='BlockAmpOptimWrapper', dtype='bfloat16')),
     'flat': ('man', dict(reducer='flat')),
     'flat-groups': ('manpp', dict(reducer='flat', blocks_per_reduction=3)),
@@ -38,7 +39,7 @@ def build(case: str, dtype: torch.dtype) -> nn.Module:
     """The model of a case; every call gives the same weights."""
     method, special = CASES[case]
     splitter = dict(num_blocks=special['num_blocks']) if 'num_blocks' in special else {}
-    model = build_model(method, **splitter).to(dtype)
+    model = build_model(method, recompute=special.get('recompute', 'none'), **splitter).to(dtype)
     model.data_preprocessor.forward = lambda data, training=False: data
     if special.get('frozen'):
         for name, p in model.backbone.named_parameters():

@@ -59,7 +59,12 @@ class GoldenCase:
         if self.meta['host'] == 'dgl':
             return dict(type='DGLAuxHead', variant='manpp', weight=task)
         if not task:
-            return dict(type='InfoProAuxHead', reconstruction_weight=reconstruction, task_weight=0)
+            return dict(
+                type='InfoProAuxHead',
+                reconstruction_weight=reconstruction,
+                task_weight=0,
+                decoder='resize_first',
+            )
         dims = [s for key, s in sorted(self.shapes(name).items()) if key.endswith('weight')]
         linears = [shape for shape in dims if len(shape) == 2]
         convolutions = [shape for shape in dims if len(shape) == 4]
@@ -72,6 +77,7 @@ class GoldenCase:
             task_loss='contrast' if contrast else 'cross_entropy',
             reconstruction_weight=reconstruction,
             task_weight=task,
+            decoder='resize_first',
         )
 
     def shapes(self, prefix: str) -> dict[int | str, tuple[int, ...]]:

@@ -23,6 +23,8 @@ METHODS = {
     'dgl': DGL,
     'dgl-manpp': dict(type='DGLAuxHead', variant='manpp'),
     'infopro': INFOPRO,
+    'infopro-conv-first': dict(INFOPRO, decoder='conv_first'),
+    'infopro-imagenet': dict(INFOPRO, type='InfoProImageNetAuxHead'),
     'infopro-contrast': dict(INFOPRO, task_loss='contrast', net='1c2f'),
     'man': dict(type='MomentumAuxHead', mix='sum', host=INFOPRO),
     'manpp': dict(type='MomentumAuxHead', mix='scaled', host=INFOPRO),
@@ -46,12 +48,18 @@ BACKBONES = {
 
 
 def model_cfg(
-    method: str = 'man', backbone: str = 'cifar_resnet20', size: int = 16, **splitter
+    method: str = 'man',
+    backbone: str = 'cifar_resnet20',
+    size: int = 16,
+    recompute: str | list = 'none',
+    **splitter,
 ) -> dict:
     """Config of a small LocalImageClassifier; 4 uniform blocks unless told otherwise."""
     backbone_cfg, channels = copy.deepcopy(BACKBONES[backbone])
     splitter = splitter or dict(num_blocks=4, strategy='uniform')
+    extra = {} if recompute == 'none' else dict(recompute=recompute)
     return dict(
+        **extra,
         type='LocalImageClassifier',
         backbone=backbone_cfg,
         splitter=dict(type='LocalBlockSplitter', **splitter),

@@ -340,3 +340,26 @@ def test_a_block_that_does_not_clip_has_no_norm():
     assert wrappers.grad_norms() is None
     model.train_step(random_batch(), wrappers)
     assert wrappers.grad_norms().isnan().tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ('keys', 'fused', 'foreach'),
+    [
+        (dict(), True, None),
+        (dict(fused=False), False, None),
+        (dict(foreach=True), None, True),
+    ],
+)
+@pytest.mark.parametrize('kind', ['SGD', 'AdamW', torch.optim.SGD])
+def test_steps_are_fused_unless_the_config_says_how(kind, keys, fused, foreach):
+    cfg = dict(type=kind, lr=0.1, **keys)
+    runner = make_runner(stages('greedy'), optimizer=cfg)
+    for wrapper in runner.optim_wrapper.values():
+        group = wrapper.optimizer.param_groups[0]
+        assert (group['fused'], group['foreach']) == (fused, foreach)
+    assert 'fused' not in cfg or 'fused' in keys
+
+
+def test_an_optimizer_without_a_fused_step_is_built_as_it_is():
+    runner = make_runner(stages('greedy'), optimizer=dict(type='RMSprop', lr=0.1))
+    assert all('fused' not in w.optimizer.defaults for w in runner.optim_wrapper.values())

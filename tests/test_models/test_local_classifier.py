@@ -90,6 +90,7 @@ def test_stepping_block_by_block_is_one_step_at_the_end_bit_for_bit(method):
         momentum=0.9,
         nesterov=True,
         weight_decay=1e-4,
+        fused=True,
     )
     blocks = other.local_blocks
     momentum = METHODS[method]['type'] == 'MomentumAuxHead'
@@ -152,7 +153,7 @@ def test_one_block_is_backpropagation(stem):
     runner = _run(model, steps=3, hooks=())
     assert list(runner.optim_wrapper.keys()) == ['block0']
     sgd = torch.optim.SGD(
-        plain.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
+        plain.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
     )
     for i in range(3):
         data = plain.data_preprocessor(random_batch(4, seed=i), True)

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from mman.engine.hooks import MomentumUpdateHook
 from mman.registry import MODELS
-from tests.helpers.live_bytes import LiveBytes
+from mman.utils.live_bytes import LiveBytes
 from tests.helpers.settings import METHODS, build_model, random_batch
 from tests.helpers.stand_in_runner import make_runner, step
 

@@ -119,7 +119,7 @@ def test_ends_may_be_written_in_several_ways(ends):
             "16 is more than the 15 blocks.*stem='own' allows one more",
         ),
         (dict(num_blocks=5), r'num_blocks=5 is not in the preset .*\[2, 3, 4, 8\].*uniform'),
-        (dict(num_blocks=2, strategy='even'), "strategy='even' should be 'preset' or 'uniform'"),
+        (dict(num_blocks=2, strategy='even'), "strategy='even' should be 'preset', 'uniform' or"),
         (dict(num_blocks=2, stem='none'), "stem='none' should be 'fused' or 'own'"),
         (dict(num_blocks=2, preset='vgg'), "preset='vgg' should be one of"),
         (dict(num_blocks=2, preset='resnet110'), "preset='resnet110' does not fit"),

@@ -1,11 +1,12 @@
 import copy
+import inspect
 from collections.abc import Mapping
 
 from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
-from mman.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mman.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 from mman.utils import UserError
 
 from .block_optim_wrapper_dict import BlockOptimWrapperDict
@@ -14,6 +15,9 @@ from .block_optim_wrapper_dict import BlockOptimWrapperDict
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class BlockOptimWrapperConstructor:
     """Build one optimizer wrapper per local block from one config.
+
+    Optimizers that have ``fused`` are built with it, unless the config sets
+    ``fused`` or ``foreach``.
 
     Args:
         optim_wrapper_cfg (dict): Config of an OptimWrapper with its
@@ -63,6 +67,7 @@ class BlockOptimWrapperConstructor:
         """The wrapper of one block, over its trainable parameters only."""
         # mmengine pops keys out of the configs that it is given.
         cfg = _merged(copy.deepcopy(self.cfg), self.overrides.get(block.index, {}))
+        cfg['optimizer'] = _fused_by_default(cfg['optimizer'])
         wrapper = DefaultOptimWrapperConstructor(cfg, copy.deepcopy(self.paramwise_cfg))(block)
         for group in wrapper.optimizer.param_groups:
             group['params'] = [p for p in group['params'] if p.requires_grad]
@@ -77,6 +82,16 @@ def _merged(cfg: dict, override: Mapping) -> dict:
         else:
             cfg[key] = copy.deepcopy(value)
     return cfg
+
+
+def _fused_by_default(optimizer: Mapping) -> dict:
+    """The optimizer's config, with one kernel a step if that can be and is not set."""
+    kind = optimizer.get('type')
+    cls = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+    known = inspect.signature(cls.__init__).parameters if cls is not None else {}
+    if 'fused' in known and not {'fused', 'foreach'} & set(optimizer):
+        return dict(optimizer, fused=True)
+    return dict(optimizer)
 
 
 def _check_partition(model: nn.Module, blocks: tuple[nn.Module, ...]) -> None:

@@ -2,6 +2,7 @@ from .base import AuxHead
 from .context import BlockContext, LocalBatch
 from .dgl import DGLAuxHead
 from .infopro import InfoProAuxHead
+from .infopro_imagenet import InfoProImageNetAuxHead
 from .linear import LinearAuxHead
 from .loss_weight import loss_weight, require_loss
 from .momentum import MomentumAuxHead
@@ -11,6 +12,7 @@ __all__ = [
     'BlockContext',
     'DGLAuxHead',
     'InfoProAuxHead',
+    'InfoProImageNetAuxHead',
     'LinearAuxHead',
     'LocalBatch',
     'MomentumAuxHead',

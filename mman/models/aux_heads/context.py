@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from mmpretrain.structures import DataSample
 
+from ..recompute import Recompute
 from ..splitters import Unit
 
 
@@ -24,6 +25,8 @@ class BlockContext:
         num_classes (int): Number of classes.
         unit_init_cfg (dict | list | None): ``init_cfg`` of the backbone, for
             heads that copy units and initialise them anew.
+        recompute (Recompute): What the heads compute again in the backward
+            pass. Defaults to nothing.
     """
 
     index: int
@@ -33,6 +36,7 @@ class BlockContext:
     input_shape: tuple[int, int, int]
     num_classes: int
     unit_init_cfg: dict | list | None = None
+    recompute: Recompute = Recompute()
 
     @property
     def num_heads(self) -> int:
@@ -45,14 +49,15 @@ class LocalBatch:
     """One training batch as aux heads see it; computed parts are shared.
 
     Args:
-        inputs (Tensor): Normalised images, (N, C, H, W).
+        inputs (Tensor | None): Normalised images, (N, C, H, W); None for the
+            last block, which has no aux head to use them.
         data_samples (Sequence[DataSample]): Labels, N of them.
         mean (Tensor | float): ``inputs`` are ``(pixels - mean) / std`` with
             pixels from 0 to 255; (C, 1, 1). Defaults to 0.
         std (Tensor | float): Likewise. Defaults to 1.
     """
 
-    inputs: torch.Tensor
+    inputs: torch.Tensor | None
     data_samples: Sequence[DataSample]
     mean: torch.Tensor | float = 0.0
     std: torch.Tensor | float = 1.0
@@ -69,3 +74,7 @@ class LocalBatch:
         """Images in [0, 1], (N, C, H, W); made once, when a head first asks."""
         with torch.no_grad():
             return self.inputs * (self.std / 255) + self.mean / 255
+
+    def without_images(self) -> 'LocalBatch':
+        """The labels alone."""
+        return LocalBatch(None, self.data_samples, self.mean, self.std)

@@ -28,6 +28,7 @@ class DGLAuxHead(AuxHead):
             convolutions; linear layers keep torch's own.
     """
 
+    parts = ('classifier',)
     _INIT = dict(type='Kaiming', layer='Conv2d')
 
     def __init__(
@@ -60,7 +61,7 @@ class DGLAuxHead(AuxHead):
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
-        logits = self.head(self.pool(features))
+        logits = self.run('classifier', self.head, self.pool(features))
         return dict(loss_task=self.weight * F.cross_entropy(logits, batch.target))
 
 

@@ -10,38 +10,8 @@ from mman.utils import UserError
 from ..losses import SupConLoss
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
+from .image_decoder import ORDERS, ImageDecoder
 from .loss_weight import LossWeight, loss_weight, require_loss
-
-
-class ImageDecoder(nn.Module):
-    """Rebuild the image from a feature map (InfoPro, ICLR 2021).
-
-    Bilinear resize to the image's size, 3 x 3 convolution to 12 channels times
-    ``widen``, BatchNorm, ReLU, 3 x 3 convolution to the image's channels.
-
-    Args:
-        channels (int): C of the features.
-        image_shape (tuple[int, int, int]): (C, H, W) of the image.
-        widen (float): Factor on the hidden width.
-    """
-
-    def __init__(self, channels: int, image_shape: tuple[int, int, int], widen: float):
-        super().__init__()
-        self.size = tuple(image_shape[1:])
-        hidden = int(12 * widen)
-        self.decoder = nn.Sequential(
-            nn.Conv2d(channels, hidden, 3, padding=1),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(),
-            nn.Conv2d(hidden, image_shape[0], 3, padding=1),
-        )
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits of the image's values in [0, 1], (N, C, H, W)."""
-        # At the image's own size the resize copies every value unchanged.
-        if features.shape[2:] != self.size:
-            features = F.interpolate(features, self.size, mode='bilinear', align_corners=True)
-        return self.decoder(features)
 
 
 @MODELS.register_module()
@@ -70,10 +40,15 @@ class InfoProAuxHead(AuxHead):
         feature_dim (int): Width of the hidden linear layers, before
             ``widen``, and of the contrastive output. Defaults to 128.
         temperature (float): Of the contrastive loss. Defaults to 0.07.
+        decoder (str): How the image is rebuilt, see :class:`.ImageDecoder`:
+            'factored', the published function computed in a cheaper order;
+            'resize_first', computed as the releases do, to the last bit; or
+            'conv_first', a cheaper network. Defaults to 'factored'.
         init_cfg (dict | list | None): Defaults to He initialisation of
             convolutions; linear layers keep torch's own, as in the release.
     """
 
+    parts = ('decoder', 'classifier')
     _INIT = dict(type='Kaiming', layer='Conv2d')
 
     def __init__(
@@ -86,12 +61,17 @@ class InfoProAuxHead(AuxHead):
         widen: float = 1.0,
         feature_dim: int = 128,
         temperature: float = 0.07,
+        decoder: str = 'factored',
         init_cfg: dict | list | None = _INIT,
     ):
         super().__init__(context, init_cfg)
         if task_loss not in ('cross_entropy', 'contrast'):
             raise UserError(
                 f"task_loss={task_loss!r} of InfoProAuxHead should be 'cross_entropy' or 'contrast'"
+            )
+        if decoder not in ORDERS:
+            raise UserError(
+                f'decoder={decoder!r} of InfoProAuxHead should be one of {", ".join(ORDERS)}'
             )
         if not widen > 0:
             raise UserError(f'widen={widen} of InfoProAuxHead should be above 0')
@@ -106,7 +86,7 @@ class InfoProAuxHead(AuxHead):
         )
         channels = self.require_map()[0]
         if self.reconstruction_weight:
-            self.decoder = ImageDecoder(channels, context.input_shape, widen)
+            self.decoder = ImageDecoder(channels, context.input_shape, widen, decoder)
         if self.task_weight:
             contrast = task_loss == 'contrast'
             outputs = feature_dim if contrast else context.num_classes
@@ -115,17 +95,24 @@ class InfoProAuxHead(AuxHead):
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
-        losses = {}
-        if self.reconstruction_weight:
-            # Never in half precision, whatever the autocast dtype of the decoder.
-            logits = self.decoder(features)
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            bce = F.binary_cross_entropy_with_logits(logits, batch.image)
-            losses['loss_reconstruction'] = self.reconstruction_weight * bce
-        if self.task_weight:
-            task = self.criterion(self.aux_net(features), batch.target)
-            losses['loss_task'] = self.task_weight * task
-        return losses
+        return infopro_losses(self, features, batch)
+
+
+def infopro_losses(
+    head: AuxHead, features: torch.Tensor, batch: LocalBatch
+) -> dict[str, torch.Tensor]:
+    """Weighted losses of a head with InfoPro's two networks; see :meth:`AuxHead.loss`."""
+    losses = {}
+    if head.reconstruction_weight:
+        # Never in half precision, whatever the autocast dtype of the decoder.
+        logits = head.run('decoder', head.decoder, features)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        bce = F.binary_cross_entropy_with_logits(logits, batch.image)
+        losses['loss_reconstruction'] = head.reconstruction_weight * bce
+    if head.task_weight:
+        outputs = head.run('classifier', head.aux_net, features)
+        losses['loss_task'] = head.task_weight * head.criterion(outputs, batch.target)
+    return losses
 
 
 def _aux_net(net: str, channels: int, outputs: int, widen: float, feature_dim: int) -> nn.Module:

@@ -74,6 +74,7 @@ class MomentumAuxHead(AuxHead):
         self.host = build_strict(MODELS, host, 'aux_head.host', AuxHead, context=host_context)
         if isinstance(self.host, MomentumAuxHead):
             raise UserError('aux_head.host should be a host head, not another MomentumAuxHead')
+        self.parts = ('momentum_unit', 'bias_unit', *self.host.parts)
 
     def init_weights(self) -> None:
         """Initialise the host, and the two units where they are 'random'."""
@@ -95,7 +96,8 @@ class MomentumAuxHead(AuxHead):
 
     def mixed(self, features: torch.Tensor) -> torch.Tensor:
         """What the host head sees, (N, *shape of the next unit's output)."""
-        bias, momentum = self.bias_unit(features), self.momentum_unit(features)
+        bias = self.run('bias_unit', self.bias_unit, features)
+        momentum = self.run('momentum_unit', self.momentum_unit, features)
         if self.scale is None:
             return bias + momentum
         return self.scale * bias + (2 - self.scale) * momentum
@@ -112,7 +114,7 @@ class MomentumAuxHead(AuxHead):
                 'the momentum units were not started: add dict(type="MomentumUpdateHook") to '
                 'custom_hooks, or call MomentumAuxHead.start in your own training loop'
             )
-        return self.host.loss(self.mixed(features), batch)
+        return self.host.local_loss(self.mixed(features), batch)
 
     @torch.no_grad()
     def start(self, source: nn.Module) -> None:

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from ..aux_heads import LocalBatch
+from ..recompute import Recompute
 from ..splitters import Unit
 
 Losses = dict[str, torch.Tensor]
@@ -24,6 +25,8 @@ class LocalBlock(nn.Module):
         trainers (dict[str, nn.Module]): The modules of its loss (the aux head,
             or the classifier's neck and head), by name in the classifier.
         loss (Callable): ``loss(features, batch)`` gives a dict of losses.
+        recompute (Recompute): Whether the units are computed again in the
+            backward pass. Defaults to not.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class LocalBlock(nn.Module):
         units: Sequence[Unit],
         trainers: dict[str, nn.Module],
         loss: Callable[[torch.Tensor, LocalBatch], Losses],
+        recompute: Recompute | None = None,
     ):
         super().__init__()
         self.index = index
@@ -39,6 +43,7 @@ class LocalBlock(nn.Module):
         # In a tuple, hence not registered a second time.
         self._layers = tuple(unit.module for unit in units)
         self._loss = loss
+        self._recompute = recompute or Recompute()
         for unit in units:
             for path, part in unit.parts.items():
                 _register(self, f'backbone.{path}', part)
@@ -49,6 +54,11 @@ class LocalBlock(nn.Module):
     def name(self) -> str:
         """Key of the block in the optimizer wrapper: 'block0', 'block1', ..."""
         return f'block{self.index}'
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """The modules of the units, as they are called in training."""
+        return self._layers
 
     @property
     def first_unit(self) -> nn.Module:
@@ -62,8 +72,8 @@ class LocalBlock(nn.Module):
             x (Tensor): Detached output of the previous block, or the images.
             batch (LocalBatch): The training batch.
         """
-        for layer in self._layers:
-            x = layer(x)
+        for unit, layer in zip(self.units, self._layers, strict=True):
+            x = self._recompute.run('stem' if unit.is_stem else 'units', layer, x)
         return x.detach(), self._loss(x, batch)
 
 

@@ -1,4 +1,5 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from mmengine.model import ModuleList
@@ -11,7 +12,15 @@ from mman.registry import MODELS, TASK_UTILS
 from mman.utils import UserError, build_strict
 
 from ..aux_heads import AuxHead, BlockContext, LocalBatch
+from ..memory import BlockCosts
+from ..recompute import Recompute
 from ..splitters import Unit
+from .acceleration import (
+    check_compile_options,
+    checked_memory_format,
+    compile_modules,
+    networks,
+)
 from .head_check import check_aux_heads
 from .local_block import LocalBlock, Losses
 
@@ -35,6 +44,15 @@ class LocalImageClassifier(ImageClassifier):
         aux_head (dict | Sequence[dict] | None): Config of the aux heads: one
             for all K - 1 of them, or one each. Not used when K is 1. Defaults
             to None.
+        recompute (str | Sequence[str]): What is computed again in the backward
+            pass instead of kept: 'none', 'block', 'all' or names of parts, see
+            :class:`mman.models.recompute.Recompute`. Defaults to 'none'.
+        memory_format (str): 'contiguous' or 'channels_last', of weights and
+            feature maps. Defaults to 'contiguous'.
+        compile (dict | None): Arguments of ``torch.compile`` (``mode``,
+            ``backend``, ...), with which every unit, and every network of the
+            aux heads, is compiled by itself; units alike share a graph.
+            Defaults to None, not compiled.
         neck (dict | None): As in ImageClassifier.
         head (dict): As in ImageClassifier; its ``num_classes`` is that of the
             aux heads too.
@@ -54,6 +72,9 @@ class LocalImageClassifier(ImageClassifier):
         splitter: dict,
         input_shape: Sequence[int],
         aux_head: dict | Sequence[dict] | None = None,
+        recompute: str | Sequence[str] = 'none',
+        memory_format: str = 'contiguous',
+        compile: dict | None = None,
         neck: dict | None = None,
         head: dict | None = None,
         pretrained: str | None = None,
@@ -72,12 +93,21 @@ class LocalImageClassifier(ImageClassifier):
         )
         self.input_shape = _checked_input_shape(input_shape)
         self.num_classes = self._checked_num_classes()
-        self.block_units = build_strict(TASK_UTILS, splitter, 'model.splitter').split(
-            self.backbone, self.input_shape
+        self.recompute = Recompute(recompute)
+        splitter = build_strict(TASK_UTILS, splitter, 'model.splitter')
+        self.block_units = splitter.split(
+            self.backbone,
+            self.input_shape,
+            partial(self.block_costs, aux_head, splitter.num_blocks),
         )
         # mmengine's list passes init_weights on to its members, torch's does not.
         self.aux_heads = ModuleList(self._build_aux_heads(aux_head))
+        self._check_recompute()
         check_aux_heads(self.aux_heads, self.input_shape)
+        check_compile_options(compile)
+        self.compile_options = compile
+        self.memory_format = checked_memory_format(memory_format)
+        self.to(memory_format=self.memory_format)
         self.block_losses: torch.Tensor | None = None
         self._local_blocks: tuple[LocalBlock, ...] | None = None
 
@@ -101,9 +131,18 @@ class LocalImageClassifier(ImageClassifier):
         if self._local_blocks is None:
             last = self.num_blocks - 1
             self._local_blocks = tuple(
-                LocalBlock(k, units, *(self._last_trainers() if k == last else self._trainers(k)))
+                LocalBlock(
+                    k,
+                    units,
+                    *(self._last_trainers() if k == last else self._trainers(k)),
+                    self.recompute,
+                )
                 for k, units in enumerate(self._current_units())
             )
+            if self.compile_options is not None:
+                layers = [layer for block in self._local_blocks for layer in block.layers]
+                heads = [network for head in self.aux_heads for network in networks(head)]
+                compile_modules([*layers, *heads], self.compile_options)
         return self._local_blocks
 
     def train_step(
@@ -149,12 +188,20 @@ class LocalImageClassifier(ImageClassifier):
                 f'block needs an optimizer, but there is one {type(optim_wrapper).__name__}'
             )
         data = self.data_preprocessor(data, True)
-        x = data['inputs']
+        x = data['inputs'].contiguous(memory_format=self.memory_format)
         self._check_inputs(x)
+        if data['data_samples'] is None:
+            raise UserError(
+                'a training batch has no labels: with an InMemoryDataset, data_preprocessor.type '
+                "should be 'BatchAugmentDataPreprocessor'"
+            )
         batch = self._local_batch(x, data['data_samples'])
+        del data
         losses, log_vars = [], {}
         for view, block in zip(self.local_blocks, blocks, strict=True):
             wrapper = optim_wrapper[view.name]
+            if view is self.local_blocks[-1]:
+                batch = batch.without_images()
             with wrapper.optim_context(block):
                 x, block_losses = block(x, batch)
             loss, log_vars = self.parse_losses(block_losses)
@@ -171,6 +218,55 @@ class LocalImageClassifier(ImageClassifier):
             log_vars['local_loss_mean'] = self.block_losses[:-1].mean()
             log_vars['local_loss_max'] = self.block_losses[:-1].max()
         return log_vars
+
+    def extract_feat(self, inputs: torch.Tensor, stage: str = 'neck') -> tuple:
+        """As ImageClassifier, in the model's memory format."""
+        return super().extract_feat(inputs.contiguous(memory_format=self.memory_format), stage)
+
+    def block_costs(
+        self,
+        aux_head: dict,
+        num_blocks: int,
+        units: Sequence[Unit],
+        batch_size: int,
+        recompute: Recompute | None = None,
+    ) -> BlockCosts:
+        """What blocks cut out of the backbone would cost in training.
+
+        Args:
+            aux_head (dict): Config of the aux head of every block. Loss
+                weights that depend on the block are those in the middle.
+            num_blocks (int): K.
+            units (Sequence[Unit]): All units of the backbone, with shapes.
+            batch_size (int): Images of a batch.
+            recompute (Recompute | None): What is recomputed. Defaults to None,
+                as in this model.
+
+        Raises:
+            UserError: If the aux heads are not alike.
+        """
+        if not isinstance(aux_head, Mapping):
+            raise UserError(
+                "splitter.strategy='memory' compares blocks by the head they would have: give one "
+                f'model.aux_head for all blocks, not {aux_head!r}'
+            )
+        recompute = recompute or self.recompute
+
+        def make_head(end: int) -> AuxHead:
+            context = self._context((num_blocks - 1) // 2, num_blocks, units, end, recompute)
+            return build_strict(MODELS, aux_head, 'model.aux_head', AuxHead, context=context)
+
+        tail = nn.ModuleList([self.neck, self.head] if self.with_neck else [self.head])
+        return BlockCosts(
+            self.backbone,
+            units,
+            make_head,
+            tail,
+            tail_loss,
+            self.input_shape,
+            batch_size,
+            recompute,
+        )
 
     def loss(self, inputs: torch.Tensor, data_samples: list[DataSample]) -> dict:
         """The classifier's own loss on all units at once, as ImageClassifier.
@@ -220,14 +316,23 @@ class LocalImageClassifier(ImageClassifier):
 
     def _head_context(self, index: int) -> BlockContext:
         """What the aux head of one block is told."""
+        units = [unit for block in self.block_units for unit in block]
+        end = sum(len(block) for block in self.block_units[: index + 1]) - 1
+        return self._context(index, self.num_blocks, units, end, self.recompute)
+
+    def _context(
+        self, index: int, num_blocks: int, units: Sequence[Unit], end: int, recompute: Recompute
+    ) -> BlockContext:
+        """What the aux head of a block is told whose last unit is number ``end``."""
         return BlockContext(
             index=index,
-            num_blocks=self.num_blocks,
-            feature_shape=self.block_units[index][-1].output_shape,
-            next_units=tuple(unit for units in self.block_units[index + 1 :] for unit in units),
+            num_blocks=num_blocks,
+            feature_shape=units[end].output_shape,
+            next_units=tuple(units[end + 1 :]),
             input_shape=self.input_shape,
             num_classes=self.num_classes,
             unit_init_cfg=self.backbone.init_cfg,
+            recompute=recompute,
         )
 
     def _current_units(self) -> list[list[Unit]]:
@@ -248,20 +353,32 @@ class LocalImageClassifier(ImageClassifier):
     def _trainers(self, index: int) -> tuple[dict[str, nn.Module], Callable]:
         """What trains one of the first K - 1 blocks."""
         head = self.aux_heads[index]
-        return {f'aux_heads.{index}': head}, head.loss
+        return {f'aux_heads.{index}': head}, head.local_loss
 
     def _last_trainers(self) -> tuple[dict[str, nn.Module], Callable]:
         """What trains the last block: the classifier's own neck and head."""
         trainers = {'head': self.head}
         if self.with_neck:
             trainers['neck'] = self.neck
-        return trainers, self._head_loss
+        return trainers, self._tail_loss
 
-    def _head_loss(self, x: torch.Tensor, batch: LocalBatch) -> Losses:
-        features = (x,)
-        if self.with_neck:
-            features = self.neck(features)
-        return self.head.loss(features, list(batch.data_samples))
+    def _tail_loss(self, x: torch.Tensor, batch: LocalBatch) -> Losses:
+        tail = [self.neck, self.head] if self.with_neck else [self.head]
+        return self.recompute.run('classifier', tail_loss, tail, x, batch, modules=tail)
+
+    def _check_recompute(self) -> None:
+        """Every part that the config names is there, and nobody else recomputes."""
+        parts = {'stem', 'units', 'classifier'}.union(*(head.parts for head in self.aux_heads))
+        for name in self.recompute.listed:
+            if name not in parts:
+                raise UserError(
+                    f'model.recompute has {name!r}, but no aux head of this model has such a part'
+                )
+        if any(getattr(module, 'with_cp', False) for module in self.backbone.modules()):
+            raise UserError(
+                'model.backbone.with_cp=True would update running statistics twice a step: leave '
+                "it out and set model.recompute='block'"
+            )
 
     def _checked_num_classes(self) -> int:
         """Classes of the head, which the data preprocessor must agree with."""
@@ -283,6 +400,21 @@ class LocalImageClassifier(ImageClassifier):
                 f'model.input_shape={self.input_shape} differs from the training images, '
                 f'{tuple(inputs.shape[1:])}'
             )
+
+
+def tail_loss(tail: Sequence[nn.Module], x: torch.Tensor, batch: LocalBatch) -> Losses:
+    """Losses of a classifier's head, its neck before it if it has one.
+
+    Args:
+        tail (Sequence[nn.Module]): (neck, head) or (head,).
+        x (Tensor): The last feature map, (N, C, H, W).
+        batch (LocalBatch): The training batch.
+    """
+    *necks, head = tail
+    features = (x,)
+    for neck in necks:
+        features = neck(features)
+    return head.loss(features, list(batch.data_samples))
 
 
 def _checked_input_shape(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
@@ -8,6 +8,7 @@ from mman.utils import UserError
 from .adapters import find_adapter
 from .fake import shaped_units
 from .presets import DEFAULT_PRESETS, PRESETS
+from .search import Costs, smallest_peak
 from .unit import Unit
 
 End = str | Sequence[int]
@@ -24,15 +25,18 @@ class LocalBlockSplitter:
             block in order, as 'stem', 'stage.unit' or (stage, unit), stages
             from 1 and units from 0; the last is the network's last unit.
         strategy (str): How ``num_blocks`` is turned into ends: 'preset', a
-            published split (:mod:`.presets`), or 'uniform', blocks of as equal
-            a number of units as possible, the longer ones first. Where every
-            unit is a block of its own there is only one way. Defaults to
-            'preset'.
+            published split (:mod:`.presets`); 'uniform', blocks of as equal
+            a number of units as possible, the longer ones first; or 'memory',
+            the split whose largest block takes the fewest bytes in training,
+            found on fake tensors. Where every unit is a block of its own there
+            is only one way. Defaults to 'preset'.
         stem (str): 'fused', the stem belongs to the first block, or 'own',
             the stem is a block of its own (MAN++ on CIFAR), one of
             ``num_blocks``. Defaults to 'fused'.
         preset (str | None): Name in :data:`.presets.PRESETS`. Defaults to the
             one of the backbone's type and depth.
+        batch_size (int): Images of a batch, for 'memory': parameters weigh more
+            beside the activations of a small batch. Defaults to 128.
 
     Raises:
         UserError: If an argument is out of range or contradicts another.
@@ -45,6 +49,7 @@ class LocalBlockSplitter:
         strategy: str = 'preset',
         stem: str = 'fused',
         preset: str | None = None,
+        batch_size: int = 128,
     ):
         if (num_blocks is None) == (ends is None):
             raise UserError(
@@ -53,24 +58,37 @@ class LocalBlockSplitter:
             )
         if num_blocks is not None and (not isinstance(num_blocks, int) or num_blocks < 1):
             raise UserError(f'splitter.num_blocks={num_blocks!r} should be an integer from 1 on')
-        if strategy not in ('preset', 'uniform'):
-            raise UserError(f"splitter.strategy={strategy!r} should be 'preset' or 'uniform'")
+        if strategy not in ('preset', 'uniform', 'memory'):
+            raise UserError(
+                f"splitter.strategy={strategy!r} should be 'preset', 'uniform' or 'memory'"
+            )
         if stem not in ('fused', 'own'):
             raise UserError(f"splitter.stem={stem!r} should be 'fused' or 'own'")
         if preset is not None and preset not in PRESETS:
             raise UserError(f'splitter.preset={preset!r} should be one of {", ".join(PRESETS)}')
+        # BatchNorm needs more than one value per channel.
+        if not isinstance(batch_size, int) or batch_size < 2:
+            raise UserError(f'splitter.batch_size={batch_size!r} should be an integer from 2 on')
         self.num_blocks = num_blocks
         self.ends = ends
         self.strategy = strategy
         self.stem = stem
         self.preset = preset
+        self.batch_size = batch_size
 
-    def split(self, backbone: nn.Module, input_shape: Sequence[int]) -> list[list[Unit]]:
+    def split(
+        self,
+        backbone: nn.Module,
+        input_shape: Sequence[int],
+        costs: Callable[[list[Unit], int], Costs] | None = None,
+    ) -> list[list[Unit]]:
         """Units of every block, in order, with their output shapes.
 
         Args:
             backbone (nn.Module): A backbone with a unit adapter.
             input_shape (Sequence[int]): (C, H, W) of one image.
+            costs (Callable | None): ``costs(units, batch_size)``, what blocks
+                would cost, which the strategy 'memory' needs.
 
         Raises:
             UserError: If the backbone cannot be cut so; names the key, its
@@ -78,9 +96,12 @@ class LocalBlockSplitter:
         """
         units = shaped_units(backbone, find_adapter(backbone)(backbone), input_shape)
         names = [unit.name for unit in units]
-        ends = (
-            self._given_ends(names) if self.ends is not None else self._chosen_ends(backbone, names)
-        )
+        if self.ends is not None:
+            ends = self._given_ends(names)
+        elif self.strategy == 'memory' and self._has_choice(names):
+            ends = smallest_peak(costs(units, self.batch_size), self.num_blocks, self.stem)
+        else:
+            ends = self._chosen_ends(backbone, names)
         starts = [0, *(end + 1 for end in ends[:-1])]
         return [units[start : end + 1] for start, end in zip(starts, ends, strict=True)]
 
@@ -101,6 +122,10 @@ class LocalBlockSplitter:
                 'block ends there'
             )
         return positions
+
+    def _has_choice(self, names: list[str]) -> bool:
+        """Whether there is more than one way to cut into K blocks."""
+        return 1 < self.num_blocks < len(names) - 1 + (self.stem == 'own')
 
     def _chosen_ends(self, backbone: nn.Module, names: list[str]) -> list[int]:
         """Positions of the ends that ``num_blocks`` and ``strategy`` give."""

@@ -28,7 +28,12 @@ class Unit:
     @property
     def name(self) -> str:
         """'stem' or 'stage.index', as in presets and ``ends``."""
-        return 'stem' if self.stage == 0 else f'{self.stage}.{self.index}'
+        return 'stem' if self.is_stem else f'{self.stage}.{self.index}'
+
+    @property
+    def is_stem(self) -> bool:
+        """Whether it comes before the first stage."""
+        return self.stage == 0
 
     @property
     def module(self) -> nn.Module:

@@ -1,0 +1,157 @@
+"""Peak bytes and arithmetic of any block that could be cut out of a backbone."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import torch
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from ..aux_heads import AuxHead, LocalBatch, MomentumAuxHead
+from ..recompute import Recompute
+from ..splitters.adapters import find_adapter
+from ..splitters.fake import fake_copy
+from ..splitters.unit import Unit
+from .cost import Cost, measure
+
+# Labels decide no shape.
+_LABEL = 0
+
+
+class BlockCosts:
+    """Costs of blocks, put together from those of their units and losses.
+
+    Every distinct unit and head is run once, when first asked for, on fake
+    tensors: it takes no memory, no arithmetic and no GPU.
+
+    Args:
+        backbone (nn.Module): The network to cut.
+        units (Sequence[Unit]): Its units, in order, with their output shapes.
+        make_head (Callable): ``make_head(end)`` builds the aux head of a block
+            whose last unit is number ``end``.
+        last_head (nn.Module): The network of the last block's loss.
+        last_loss (Callable): ``last_loss(last_head, x, batch)`` gives a dict of
+            losses.
+        input_shape (tuple[int, int, int]): (C, H, W) of an image.
+        batch_size (int): Images of a batch.
+        recompute (Recompute): What is recomputed in the backward pass.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        units: Sequence[Unit],
+        make_head: Callable[[int], AuxHead],
+        last_head: nn.Module,
+        last_loss: Callable,
+        input_shape: tuple[int, int, int],
+        batch_size: int,
+        recompute: Recompute,
+    ):
+        self.units = list(units)
+        self.batch_size = batch_size
+        self.recompute = recompute
+        self._backbone = backbone
+        self._make_head = make_head
+        self._last = (last_head, last_loss)
+        self._shapes = [tuple(input_shape), *(unit.output_shape for unit in units)]
+        self._measured: dict[tuple, Cost] = {}
+        self._heads: dict[int, Cost] = {}
+
+    def head(self, end: int) -> Cost:
+        """Cost of the loss of a block whose last unit is number ``end``."""
+        if end not in self._heads:
+            self._heads[end] = (
+                self._measure_last() if end == len(self.units) - 1 else self._measure_head(end)
+            )
+        return self._heads[end]
+
+    def unit(self, index: int, first: bool) -> Cost:
+        """Cost of one unit; ``first`` in its block, it passes no gradient on."""
+        return self._units[index][first]
+
+    def peak(self, start: int, end: int) -> int:
+        """Peak bytes of one block from unit ``start`` to ``end``.
+
+        Counted are its input, activations, gradients, and its output, which the
+        next block is given. Parameters and optimizer are not: they are alive
+        whichever block runs.
+        """
+        costs = [self.unit(index, index == start) for index in range(start, end + 1)]
+        head, output = self.head(end), costs[-1].output
+        # The images outlive all blocks and are not the first one's.
+        kept = self.bytes_of(self._shapes[start]) if start else 0
+        peak = 0
+        for cost in costs:
+            peak = max(peak, kept + cost.forward)
+            kept += cost.kept
+        peak = max(peak, kept + head.forward, kept + head.backward)
+        gradients, held = head.gradients, 0
+        for cost in reversed(costs):
+            kept -= cost.kept
+            peak = max(peak, kept + cost.backward + gradients + held)
+            gradients, held = gradients + cost.gradients, output
+        return peak
+
+    def flops(self, start: int, end: int) -> int:
+        """Floating-point operations of one iteration of a block."""
+        units = (self.unit(index, index == start).flops for index in range(start, end + 1))
+        return sum(units) + self.head(end).flops
+
+    def bytes_of(self, shape: Sequence[int]) -> int:
+        """Bytes of a batch of samples of one shape, in float32."""
+        return 4 * self.batch_size * torch.Size(shape).numel()
+
+    @cached_property
+    def _units(self) -> list[tuple[Cost, Cost]]:
+        """Costs of all units, amid a block and first in it."""
+        found = []
+        with fake_copy(self._backbone) as copied:
+            for unit, shape in zip(find_adapter(copied)(copied), self._shapes, strict=False):
+                found.append(
+                    tuple(self._measure_unit(unit, shape, first) for first in (False, True))
+                )
+        return found
+
+    def _measure_unit(self, unit: Unit, shape: tuple[int, ...], first: bool) -> Cost:
+        module, part = unit.module, 'stem' if unit.is_stem else 'units'
+        key = (repr(module), part, shape, first)
+        if key not in self._measured:
+            x = torch.empty(self.batch_size, *shape, requires_grad=not first)
+            self._measured[key] = measure(
+                lambda x: self.recompute.run(part, module, x), [module], x
+            )
+        return self._measured[key]
+
+    def _measure_head(self, end: int) -> Cost:
+        head = self._make_head(end)
+        key = (repr(head), head.context.feature_shape)
+        if key not in self._measured:
+            self._measured[key] = self._measure_loss(
+                head, lambda head, x, batch: head.local_loss(x, batch), end
+            )
+        return self._measured[key]
+
+    def _measure_last(self) -> Cost:
+        head, loss = self._last
+
+        def recomputed(head, x, batch):
+            return self.recompute.run('classifier', loss, head, x, batch, modules=[head])
+
+        return self._measure_loss(head, recomputed, len(self.units) - 1)
+
+    def _measure_loss(self, head: nn.Module, loss: Callable, end: int) -> Cost:
+        with fake_copy(head) as copied:
+            if isinstance(copied, MomentumAuxHead):
+                copied.started = True
+            samples = [DataSample().set_gt_label(_LABEL) for _ in range(self.batch_size)]
+            batch = LocalBatch(torch.empty(self.batch_size, *self._shapes[0]), samples)
+            # Made once per step, whoever asks first.
+            batch.image, batch.target  # noqa: B018
+            x = torch.empty(self.batch_size, *self._shapes[end + 1], requires_grad=True)
+
+            def total(x):
+                losses = loss(copied, x, batch)
+                return sum(value for key, value in losses.items() if 'loss' in key)
+
+            return measure(total, [copied], x)

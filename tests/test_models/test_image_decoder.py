@@ -1,0 +1,130 @@
+"""InfoPro's decoders: the cheap order is the same function, and the widths are InfoPro's."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mman.models.aux_heads.image_decoder import ImageDecoder, ImageNetDecoder, ResizedConv2d
+from mman.models.splitters.fake import fake_copy
+from mman.utils.live_bytes import LiveBytes
+
+
+@pytest.mark.parametrize('kernel', [1, 3])
+@pytest.mark.parametrize(
+    ('channels', 'small', 'large'),
+    [
+        (64, (8, 8), (32, 32)),
+        (32, (16, 16), (32, 32)),
+        (16, (5, 7), (9, 21)),
+        (16, (3, 4), (3, 8)),
+        (8, (1, 2), (4, 4)),
+        (8, (6, 6), (3, 3)),
+        (4, (8, 8), (8, 8)),
+    ],
+)
+def test_factored_is_the_same_function(channels, small, large, kernel):
+    """Output and all gradients, against resize and convolution by torch."""
+    torch.manual_seed(0)
+    conv = ResizedConv2d(channels, 12, kernel, large, factored=True).double()
+    x = torch.randn(3, channels, *small, dtype=torch.float64, requires_grad=True)
+    grad = torch.randn(3, 12, *large, dtype=torch.float64)
+    up = F.interpolate(x, large, mode='bilinear', align_corners=True)
+    expected = F.conv2d(up, conv.weight, conv.bias, padding=kernel // 2)
+    inputs = [x, conv.weight, conv.bias]
+    torch.testing.assert_close(conv(x), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        torch.autograd.grad(conv(x), inputs, grad),
+        torch.autograd.grad(expected, inputs, grad),
+        rtol=1e-11,
+        atol=1e-11,
+    )
+
+
+def test_the_factored_path_is_taken():
+    """Else the test above would compare torch with torch."""
+    conv = ResizedConv2d(64, 12, 3, (32, 32), factored=True)
+    x = torch.randn(2, 64, 8, 8)
+    assert conv._pays(8, 8)
+    assert not torch.equal(conv(x), ResizedConv2d.forward(_usual(conv), x))
+    assert not ResizedConv2d(12, 3, 3, (224, 224), factored=True)._pays(112, 112)
+
+
+def _usual(conv):
+    usual = ResizedConv2d(conv.in_channels, conv.out_channels, 3, conv.size, factored=False)
+    usual.load_state_dict(conv.state_dict())
+    return usual
+
+
+@pytest.mark.parametrize('order', ['factored', 'resize_first'])
+def test_factored_never_makes_the_resized_map(order):
+    decoder = ImageDecoder(64, (3, 32, 32), 1.0, order)
+    with fake_copy(decoder) as copied:
+        x = torch.empty(16, 64, 8, 8, requires_grad=True)
+        with LiveBytes([x, *copied.parameters(), *copied.buffers()]) as live:
+            base = live.now
+            copied(x).sum().backward()
+    resized = 4 * 16 * 64 * 32 * 32
+    assert (live.peak - base < resized) == (order == 'factored')
+
+
+def test_conv_first_is_another_network_with_the_same_shapes():
+    torch.manual_seed(0)
+    decoders = {
+        order: ImageDecoder(64, (3, 32, 32), 1.0, order) for order in ('factored', 'conv_first')
+    }
+    decoders['conv_first'].load_state_dict(decoders['factored'].state_dict())
+    x = torch.randn(2, 64, 8, 8)
+    hidden = F.relu(
+        F.batch_norm(
+            F.conv2d(x, *decoders['conv_first'].decoder[0].parameters(), padding=1),
+            None,
+            None,
+            torch.ones(12),
+            torch.zeros(12),
+            training=True,
+        )
+    )
+    up = F.interpolate(hidden, (32, 32), mode='bilinear', align_corners=True)
+    expected = F.conv2d(up, *decoders['conv_first'].decoder[3].parameters(), padding=1)
+    torch.testing.assert_close(decoders['conv_first'](x), expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(decoders['factored'](x), expected, atol=1e-2)
+
+
+def _layers(decoder):
+    """(kernel, channels, side) of every convolution."""
+    return [
+        (conv.kernel_size[0], conv.out_channels, getattr(conv, 'size', (None,))[0])
+        for conv in decoder.decoder
+        if isinstance(conv, nn.Conv2d)
+    ]
+
+
+def test_imagenet_decoders_are_the_published_ones():
+    """METHOD: InfoPro's decoders for 512 and 1024 channels."""
+    assert _layers(ImageNetDecoder((512, 28, 28), (3, 224, 224), 'factored')) == [
+        (1, 128, None), (3, 32, 56), (3, 12, 112), (3, 3, 224),
+    ]  # fmt: skip
+    assert _layers(ImageNetDecoder((1024, 14, 14), (3, 224, 224), 'factored')) == [
+        (1, 192, None), (1, 64, 28), (3, 32, 56), (3, 12, 112), (3, 3, 224),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    'shape',
+    [(64, 56, 56), (128, 28, 28), (256, 56, 56), (256, 14, 14), (512, 7, 7), (2048, 7, 7),
+     (64, 112, 112), (64, 224, 224), (64, 20, 20)],
+)  # fmt: skip
+@pytest.mark.parametrize('order', ['factored', 'resize_first'])
+def test_imagenet_decoders_of_any_width_give_the_image(shape, order):
+    with fake_copy(ImageNetDecoder(shape, (3, 224, 224), order)) as copied:
+        assert copied(torch.empty(2, *shape)).shape == (2, 3, 224, 224)
+
+
+def test_imagenet_orders_agree():
+    torch.manual_seed(0)
+    ours = ImageNetDecoder((64, 4, 4), (3, 64, 64), 'factored').double()
+    theirs = ImageNetDecoder((64, 4, 4), (3, 64, 64), 'resize_first').double()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 64, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-10, atol=1e-10)

@@ -1,0 +1,182 @@
+"""Recomputed training is the same training, to the last bit, in fewer bytes."""
+
+import pytest
+import torch
+from torch import nn
+
+from mman.engine.hooks import MomentumUpdateHook
+from mman.models.recompute import PARTS, Recompute, frozen_statistics
+from mman.registry import MODELS
+from mman.utils import UserError
+from mman.utils.live_bytes import LiveBytes
+from tests.helpers.settings import BACKBONES, METHODS, build_model, model_cfg, random_batch
+from tests.helpers.stand_in_runner import make_runner, step
+
+
+def _trained(*args, recompute='none', change=lambda model: None, **optim_wrapper):
+    """State after three steps, and the logged losses."""
+    model = build_model(*args, recompute=recompute)
+    change(model)
+    runner = make_runner(model, [MomentumUpdateHook()], **optim_wrapper)
+    torch.manual_seed(1)
+    logs = [step(runner, random_batch(4, model.input_shape[1], seed=i)) for i in range(3)]
+    return model.state_dict(), logs
+
+
+def _assert_equal(ours, theirs):
+    assert ours[0].keys() == theirs[0].keys()
+    different = [key for key in ours[0] if not torch.equal(ours[0][key], theirs[0][key])]
+    assert not different
+    assert ours[1] == theirs[1]
+
+
+@pytest.mark.parametrize('recompute', ['block', 'all'])
+@pytest.mark.parametrize('method', METHODS)
+def test_methods_train_the_same(method, recompute):
+    _assert_equal(_trained(method, recompute=recompute), _trained(method))
+
+
+@pytest.mark.parametrize('backbone', [name for name in BACKBONES if name != 'cifar_resnet20'])
+def test_backbones_train_the_same(backbone):
+    case = ('man', backbone, 64)
+    _assert_equal(_trained(*case, recompute='all'), _trained(*case))
+
+
+@pytest.mark.parametrize('part', PARTS)
+def test_every_part_alone_trains_the_same(part):
+    _assert_equal(_trained('manpp', recompute=[part]), _trained('manpp'))
+
+
+@pytest.mark.parametrize('num_blocks', [1, 9])
+def test_backpropagation_and_many_blocks(num_blocks):
+    cases = []
+    for recompute in ('all', 'none'):
+        model = build_model('man', recompute=recompute, num_blocks=num_blocks)
+        runner = make_runner(model, [MomentumUpdateHook()])
+        logs = [step(runner, random_batch(4, seed=i)) for i in range(3)]
+        cases.append((model.state_dict(), logs))
+    _assert_equal(*cases)
+
+
+def test_mixed_precision_trains_the_same():
+    amp = dict(type='BlockAmpOptimWrapper', dtype='bfloat16')
+    _assert_equal(_trained('man', recompute='all', **amp), _trained('man', **amp))
+
+
+def test_dropout_draws_the_same_mask_twice():
+    def add_dropout(model):
+        for head in model.aux_heads:
+            head.host.decoder.decoder[2] = nn.Sequential(nn.ReLU(), nn.Dropout(0.5))
+
+    plain = _trained('man', change=add_dropout)
+    _assert_equal(_trained('man', recompute='all', change=add_dropout), plain)
+    assert plain[1] != _trained('man')[1]
+
+
+def test_other_statistics_train_the_same():
+    """Cumulative averages, instance norms and norms that keep no statistics."""
+
+    def change(model):
+        model.backbone.norm1.momentum = None
+        for head in model.aux_heads:
+            hidden = head.host.decoder.decoder[1].num_features
+            head.host.decoder.decoder[1] = nn.InstanceNorm2d(hidden, track_running_stats=True)
+            head.host.aux_net[1] = nn.BatchNorm2d(
+                head.host.aux_net[1].num_features, track_running_stats=False
+            )
+
+    plain = _trained('man', change=change)
+    _assert_equal(_trained('man', recompute='all', change=change), plain)
+
+
+def test_statistics_are_frozen_within_and_restored_after():
+    norm = nn.BatchNorm1d(3)
+    x = torch.randn(5, 3)
+    norm(x)
+    before = {key: value.clone() for key, value in norm.state_dict().items()}
+    expected = norm(x).detach()
+    norm.load_state_dict(before)
+    with pytest.raises(RuntimeError), frozen_statistics([norm]):
+        assert torch.equal(norm(x), expected)
+        raise RuntimeError
+    assert norm.momentum == 0.1
+    assert norm.state_dict().keys() == before.keys()
+    assert all(torch.equal(norm.state_dict()[key], before[key]) for key in before)
+    norm(x)
+    assert norm.num_batches_tracked == 2
+
+
+def _passes(recompute):
+    """How often each part of the second block runs in one step."""
+    model = build_model('man', recompute=recompute)
+    head = model.aux_heads[1]
+    watched = dict(
+        stem=model.backbone.conv1,
+        units=model.block_units[1][0].module,
+        momentum_unit=head.momentum_unit,
+        bias_unit=head.bias_unit,
+        decoder=head.host.decoder.decoder[0],
+        classifier=head.host.aux_net[0],
+    )
+    counts = dict.fromkeys(watched, 0)
+    for name, module in watched.items():
+        module.register_forward_pre_hook(
+            lambda *_, name=name: counts.__setitem__(name, counts[name] + 1)
+        )
+    step(make_runner(model, [MomentumUpdateHook()]), random_batch(4))
+    return counts
+
+
+@pytest.mark.parametrize('recompute', ['none', 'block', 'all', ['bias_unit', 'decoder']])
+def test_what_is_listed_runs_twice_and_nothing_else(recompute):
+    listed = dict(none=(), block=('stem', 'units'), all=PARTS).get(str(recompute), recompute)
+    assert _passes(recompute) == {part: 2 if part in listed else 1 for part in PARTS}
+
+
+def test_a_head_without_parts_is_recomputed_as_a_whole():
+    model = build_model('greedy', recompute='all')
+    runs = []
+    model.aux_heads[0].fc.register_forward_pre_hook(lambda *_: runs.append(1))
+    step(make_runner(model), random_batch(4))
+    assert len(runs) == 2
+
+
+def test_inference_recomputes_nothing():
+    with torch.no_grad():
+        x = Recompute('all').run('units', nn.Linear(2, 2), torch.ones(1, 2))
+    assert not x.requires_grad
+
+
+@pytest.mark.parametrize(
+    ('method', 'recompute', 'message'),
+    [
+        ('man', 'everything', "recompute='everything' should be one of none, block, all"),
+        ('man', ['units', 'head'], r"recompute=\['units', 'head'\] should be"),
+        ('man', 3, 'recompute=3 should be'),
+        ('man', None, 'recompute=None should be'),
+        ('dgl', ['decoder'], "recompute has 'decoder', but no aux head"),
+        ('infopro', ['bias_unit'], "recompute has 'bias_unit', but no aux head"),
+    ],
+)
+def test_bad_keys_are_named(method, recompute, message):
+    with pytest.raises(UserError, match=message):
+        MODELS.build(model_cfg(method, recompute=recompute))
+
+
+def test_a_second_way_to_recompute_is_refused():
+    cfg = model_cfg('man', 'resnet18', 64)
+    cfg['backbone']['with_cp'] = True
+    with pytest.raises(UserError, match=r"with_cp=True .* model.recompute='block'"):
+        MODELS.build(cfg)
+
+
+def test_less_is_alive():
+    """In order: nothing, the units, everything; one block a unit, wide maps."""
+    peaks = []
+    for recompute in ('none', 'block', 'all'):
+        model = build_model('man', recompute=recompute, num_blocks=10, stem='own')
+        runner = make_runner(model, [MomentumUpdateHook()])
+        with LiveBytes() as live:
+            step(runner, random_batch(64))
+        peaks.append(live.peak)
+    assert peaks[0] > 1.1 * peaks[1] > 1.1 * 1.3 * peaks[2]
