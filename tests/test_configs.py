@@ -11,7 +11,9 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.evaluator import Evaluator
 
+from mman.datasets import InMemoryDataset
 from mman.registry import HOOKS, METRICS, MODELS, TRANSFORMS
+from tests.helpers.pictures import Pictures
 from tests.helpers.stand_in_runner import make_runner, step
 
 FOLDER = Path('configs')
@@ -43,7 +45,10 @@ def test_the_matrix_is_complete(method):
 
 
 def _images(pipeline, size, count=4):
-    """Random pictures through a config's own pipeline."""
+    """Random pictures through a config's own pipeline, or from memory if it is empty."""
+    if not pipeline.transforms:
+        (batch,) = InMemoryDataset(Pictures(count, (size, size, 3))).__getitems__(range(count))
+        return batch
     rng = torch.Generator().manual_seed(0)
     samples = []
     for i in range(count):
@@ -56,9 +61,13 @@ def _shrunk(cfg):
     """The config for pictures of a quarter of the size, and that size."""
     size = max(cfg.model.input_shape[1] // 4, 8)
     cfg.model.input_shape = (3, size, size)
-    for transform in cfg.train_pipeline:
-        if transform.type == 'RandomCrop':
-            transform.crop_size = size
+    sizes = dict(RandomCrop='crop_size', RandomResizedCrop='scale', CenterCrop='crop_size')
+    for transform in [*cfg.train_pipeline, *cfg.test_pipeline]:
+        if transform.type in sizes:
+            transform[sizes[transform.type]] = size
+    for name in ('train_pipeline', 'test_pipeline'):
+        # The pictures are there already.
+        cfg[name] = [t for t in cfg[name] if t.type not in ('LoadImageFromFile', 'ResizeEdge')]
     cfg.model.data_preprocessor = cfg.data_preprocessor
     return cfg, size
 
@@ -119,7 +128,7 @@ def test_recipes():
     """METHOD: batch, learning rate and epochs of every data set."""
     for path in PATHS:
         cfg = Config.fromfile(path)
-        if 'digits' in path.stem:
+        if 'digits' in path.stem or 'imagenet' in path.stem:
             continue
         stl = 'stl10' in path.stem
         assert cfg.train_dataloader.batch_size == (128 if stl else 1024)
@@ -134,3 +143,20 @@ def test_recipes():
         assert cfg.train_cfg.max_epochs == (160 if path.parts[1] == 'infopro' else 400)
         assert cfg.param_scheduler == dict(type='RampCosineLR', ramp_epochs=10, ramp_start=0.01)
         assert cfg.model.input_shape == ((3, 96, 96) if stl else (3, 32, 32))
+
+
+@pytest.mark.parametrize('path', [p for p in PATHS if 'imagenet' in p.stem], ids=lambda p: p.stem)
+def test_imagenet_recipe(path):
+    """METHOD: total batch 1024 in four processes, cosine from 0.4, 90 epochs, loss weights."""
+    cfg = Config.fromfile(path)
+    assert 4 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 1024
+    assert cfg.optim_wrapper.optimizer == dict(
+        type='SGD', lr=0.4, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler.T_max == 90
+    assert cfg.param_scheduler.type == 'CosineAnnealingLR' and cfg.param_scheduler.by_epoch
+    assert cfg.model.input_shape == (3, 224, 224)
+    if path.parts[1] != 'bp':
+        head = cfg.model.aux_head.get('host', cfg.model.aux_head)
+        expected = (5.0, 1.0 if cfg.model.backbone.depth == 152 else 0.75)
+        assert (head.reconstruction_weight, head.task_weight) == expected

@@ -1,0 +1,15 @@
+_base_ = './resnet_imagenet.py'
+
+# MAN (ECCV 2024) with InfoPro (cross-entropy) as its host, as on ImageNet.
+model = dict(
+    aux_head=dict(
+        type='MomentumAuxHead',
+        mix='sum',
+        host=dict(
+            type='InfoProImageNetAuxHead',
+            reconstruction_weight=5.0,
+            task_weight=0.75,
+        ),
+    )
+)
+custom_hooks = [dict(type='MomentumUpdateHook', decay=0.995)]
