@@ -214,3 +214,29 @@ def test_configs_dump_and_load_unchanged(tmp_path):
     cfg.dump(tmp_path / 'dumped.py')
     assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == cfg.to_dict()
     assert Path(FLAGSHIP).stat().st_size < 1000
+
+
+def test_a_memory_budget_is_kept_from_training_to_testing(tmp_path):
+    """The choice is made before training, written down, and made again for a test."""
+    keys = [
+        'memory_budget.gib=0.02',
+        'memory_budget.num_blocks=[3]',
+        'model.splitter.stem=fused',
+        'train_dataloader.dataset.indices=64',
+        'val_dataloader.dataset.indices=64',
+        'test_dataloader.dataset.indices=64',
+        'train_cfg.max_epochs=1',
+    ]
+    common = ['--work-dir', tmp_path, '--cfg-options', *keys]
+    trained = run_tool('train.py', DIGITS, *common)
+    assert trained.returncode == 0, trained.stderr
+    message = next(line for line in trained.stdout.splitlines() if 'memory_budget of' in line)
+    model = Config.fromfile(tmp_path / 'resnet20_k10_digits.py').model
+    assert len(model.splitter.ends) == 3
+    assert f'K=3, ends {" ".join(model.splitter.ends)}, recompute' in message
+    assert repr(model.recompute) in message
+    tested = run_tool('test.py', DIGITS, tmp_path / 'epoch_1.pth', *common)
+    assert tested.returncode == 0, tested.stderr
+    refused = run_tool('train.py', DIGITS, *common, 'memory_budget.gib=0.002')
+    assert refused.returncode != 0
+    assert 'memory_budget.gib=0.002 is too small for batch 64' in last_error(refused)

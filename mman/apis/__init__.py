@@ -8,12 +8,14 @@ from .cli import (
 )
 from .config import load_config, set_amp, set_auto_scale_lr, set_resume, set_seed, set_work_dir
 from .distributed import leave_processes
+from .memory_budget import apply_memory_budget
 from .runner import build_runner
 from .test import test_model
 from .train import summarize, train_model
 
 __all__ = [
     'add_run_arguments',
+    'apply_memory_budget',
     'build_runner',
     'config_parser',
     'existing_file',

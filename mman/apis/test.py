@@ -7,6 +7,7 @@ from mman.engine.hooks import CheckpointGuardHook
 from mman.utils.errors import UserError
 
 from .config import set_loader_defaults
+from .memory_budget import apply_memory_budget
 from .runner import build_runner
 
 # Training uses them, inference does not, and a published model is without them.
@@ -28,6 +29,7 @@ def test_model(cfg: Config, checkpoint: str, out: str | None = None) -> dict:
         if cfg.get(key) is None:
             raise UserError(f'{key} is {cfg.get(key)!r} in the config; testing needs it')
     set_loader_defaults(cfg)
+    apply_memory_budget(cfg)
     cfg.resume, cfg.load_from = False, checkpoint
     cfg.get('default_hooks', {}).pop('checkpoint_guard', None)
     runner = build_runner(cfg)

@@ -6,6 +6,7 @@ from mmengine.runner import Runner
 from mman.utils.checkpoint import latest_checkpoint
 
 from .config import check_amp, check_recompute, set_loader_defaults
+from .memory_budget import apply_memory_budget
 from .runner import build_runner, log_file
 
 
@@ -18,6 +19,7 @@ def train_model(cfg: Config) -> Runner:
     check_amp(cfg)
     check_recompute(cfg)
     set_loader_defaults(cfg)
+    apply_memory_budget(cfg)
     runner = build_runner(cfg)
     runner.train()
     return runner

@@ -1,7 +1,9 @@
 """Peak bytes and arithmetic of any block that could be cut out of a backbone."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from mmpretrain.structures import DataSample
@@ -55,8 +57,10 @@ class BlockCosts:
         self._make_head = make_head
         self._last = (last_head, last_loss)
         self._shapes = [tuple(input_shape), *(unit.output_shape for unit in units)]
-        self._measured: dict[tuple, Cost] = {}
+        self._measured: dict[tuple, Any] = {}
         self._heads: dict[int, Cost] = {}
+        # end -> whether the head there asks for the images in [0, 1]
+        self._asks: dict[int, bool] = {}
 
     def head(self, end: int) -> Cost:
         """Cost of the loss of a block whose last unit is number ``end``."""
@@ -66,21 +70,28 @@ class BlockCosts:
             )
         return self._heads[end]
 
-    def unit(self, index: int, first: bool) -> Cost:
-        """Cost of one unit; ``first`` in its block, it passes no gradient on."""
-        return self._units[index][first]
+    def unit(self, index: int, first: bool, last: bool) -> Cost:
+        """Cost of one unit.
+
+        The ``first`` of a block passes no gradient on; the output of the
+        ``last`` is the next block's input and outlives the backward pass.
+        """
+        return self._units[index][first, last]
 
     def peak(self, start: int, end: int) -> int:
         """Peak bytes of one block from unit ``start`` to ``end``.
 
-        Counted are its input, activations, gradients, and its output, which the
-        next block is given. Parameters and optimizer are not: they are alive
-        whichever block runs.
+        Counted are its input, activations, gradients, its output, which the
+        next block is given, and the images. Parameters and optimizer are not:
+        they are alive whichever block runs.
         """
-        costs = [self.unit(index, index == start) for index in range(start, end + 1)]
+        costs = self._span(start, end)
         head, output = self.head(end), costs[-1].output
-        # The images outlive all blocks and are not the first one's.
-        kept = self.bytes_of(self._shapes[start]) if start else 0
+        kept = self.bytes_of(self._shapes[start])
+        if end < len(self.units) - 1:
+            # The images for the head: normalised, which are a first block's
+            # input, and in [0, 1], if it asks.
+            kept += self.bytes_of(self._shapes[0]) * (bool(start) + self._asks[end])
         peak = 0
         for cost in costs:
             peak = max(peak, kept + cost.forward)
@@ -95,31 +106,33 @@ class BlockCosts:
 
     def flops(self, start: int, end: int) -> int:
         """Floating-point operations of one iteration of a block."""
-        units = (self.unit(index, index == start).flops for index in range(start, end + 1))
-        return sum(units) + self.head(end).flops
+        return sum(cost.flops for cost in self._span(start, end)) + self.head(end).flops
 
     def bytes_of(self, shape: Sequence[int]) -> int:
         """Bytes of a batch of samples of one shape, in float32."""
         return 4 * self.batch_size * torch.Size(shape).numel()
 
+    def _span(self, start: int, end: int) -> list[Cost]:
+        """Costs of the units of a block."""
+        return [self.unit(i, i == start, i == end) for i in range(start, end + 1)]
+
     @cached_property
-    def _units(self) -> list[tuple[Cost, Cost]]:
-        """Costs of all units, amid a block and first in it."""
+    def _units(self) -> list[dict[tuple[bool, bool], Cost]]:
+        """Costs of all units, by whether they are first and last in a block."""
         found = []
+        places = list(itertools.product((False, True), repeat=2))
         with fake_copy(self._backbone) as copied:
             for unit, shape in zip(find_adapter(copied)(copied), self._shapes, strict=False):
-                found.append(
-                    tuple(self._measure_unit(unit, shape, first) for first in (False, True))
-                )
+                found.append({place: self._measure_unit(unit, shape, *place) for place in places})
         return found
 
-    def _measure_unit(self, unit: Unit, shape: tuple[int, ...], first: bool) -> Cost:
+    def _measure_unit(self, unit: Unit, shape: tuple[int, ...], first: bool, last: bool) -> Cost:
         module, part = unit.module, 'stem' if unit.is_stem else 'units'
-        key = (repr(module), part, shape, first)
+        key = (repr(module), part, shape, first, last)
         if key not in self._measured:
             x = torch.empty(self.batch_size, *shape, requires_grad=not first)
             self._measured[key] = measure(
-                lambda x: self.recompute.run(part, module, x), [module], x
+                lambda x: self.recompute.run(part, module, x), [module], x, last
             )
         return self._measured[key]
 
@@ -130,7 +143,8 @@ class BlockCosts:
             self._measured[key] = self._measure_loss(
                 head, lambda head, x, batch: head.local_loss(x, batch), end
             )
-        return self._measured[key]
+        cost, self._asks[end] = self._measured[key]
+        return cost
 
     def _measure_last(self) -> Cost:
         head, loss = self._last
@@ -138,20 +152,23 @@ class BlockCosts:
         def recomputed(head, x, batch):
             return self.recompute.run('classifier', loss, head, x, batch, modules=[head])
 
-        return self._measure_loss(head, recomputed, len(self.units) - 1)
+        cost, _ = self._measure_loss(head, recomputed, len(self.units) - 1)
+        return cost
 
-    def _measure_loss(self, head: nn.Module, loss: Callable, end: int) -> Cost:
+    def _measure_loss(self, head: nn.Module, loss: Callable, end: int) -> tuple[Cost, bool]:
+        """Cost of a loss, and whether it asks for the images in [0, 1]."""
         with fake_copy(head) as copied:
             if isinstance(copied, MomentumAuxHead):
                 copied.started = True
             samples = [DataSample().set_gt_label(_LABEL) for _ in range(self.batch_size)]
             batch = LocalBatch(torch.empty(self.batch_size, *self._shapes[0]), samples)
-            # Made once per step, whoever asks first.
-            batch.image, batch.target  # noqa: B018
             x = torch.empty(self.batch_size, *self._shapes[end + 1], requires_grad=True)
 
             def total(x):
                 losses = loss(copied, x, batch)
                 return sum(value for key, value in losses.items() if 'loss' in key)
 
-            return measure(total, [copied], x)
+            # What is made once per step is not part of a head's cost.
+            with torch.no_grad():
+                total(x)
+            return measure(total, [copied], x), 'image' in vars(batch)

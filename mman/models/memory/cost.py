@@ -54,6 +54,7 @@ def measure(
     function: Callable[[torch.Tensor], torch.Tensor],
     modules: Iterable[nn.Module],
     x: torch.Tensor,
+    hold: bool = False,
 ) -> Cost:
     """Cost of ``function(x)``, run forward and backward.
 
@@ -64,6 +65,8 @@ def measure(
         function (Callable): From a tensor to a tensor; a scalar is a loss.
         modules (Iterable[nn.Module]): What it uses.
         x (Tensor): Its input; its gradient is counted if it requires one.
+        hold (bool): Whether the output outlives the backward pass, as that of a
+            block does. Defaults to False.
     """
     modules = list(modules)
     parameters = [p for module in modules for p in module.parameters()]
@@ -76,6 +79,7 @@ def measure(
         forward, kept = live.peak - base, live.now - base
         live.reset_peak()
         is_loss, output, differentiable = y.ndim == 0, _bytes(y), y.requires_grad
+        held = y.detach() if hold else None  # noqa: F841
         loss = y if is_loss or not differentiable else _Sink.apply(y)
         del y
         if differentiable:

@@ -1,0 +1,219 @@
+"""Peak memory of a training iteration, predicted without a GPU or measured on one."""
+
+import copy
+import gc
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mman.models.aux_heads import MomentumAuxHead
+from mman.models.splitters.fake import fake_copy
+from mman.registry import MODELS
+from mman.utils import UserError, register_all_modules
+from mman.utils.flop_count import FlopCount
+from mman.utils.live_bytes import LiveBytes
+
+
+@dataclass(frozen=True)
+class BlockMemory:
+    """Bytes at the peak of one block.
+
+    Args:
+        peak (int): Everything alive.
+        gradients (int): Of the parameters.
+        activations (int): Activations, their gradients, the batch.
+    """
+
+    peak: int
+    gradients: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class MemoryReport:
+    """Bytes of one training iteration.
+
+    Args:
+        parameters (int): Of backbone and heads.
+        buffers (int): Of backbone and heads.
+        optimizer (int): State of the optimizers.
+        blocks (tuple[BlockMemory, ...]): The peak of every block.
+        flops (int): Floating-point operations of the iteration.
+        ends (tuple[str, ...]): The last unit of every block.
+    """
+
+    parameters: int
+    buffers: int
+    optimizer: int
+    blocks: tuple[BlockMemory, ...]
+    flops: int
+    ends: tuple[str, ...]
+
+    @property
+    def worst(self) -> int:
+        """Number of the block that peaks highest."""
+        return max(range(len(self.blocks)), key=lambda k: self.blocks[k].peak)
+
+    @property
+    def peak(self) -> int:
+        """Peak bytes of the iteration."""
+        return self.blocks[self.worst].peak
+
+
+def predict_memory(cfg: Config, batch_size: int) -> MemoryReport:
+    """Peak bytes of a training iteration, from an iteration on fake tensors.
+
+    The model, its optimizers and one iteration are those of a real run, but
+    tensors have shapes and no contents: it takes seconds and no memory beyond
+    the weights. Counted are live tensors; workspaces of kernels and what an
+    allocator keeps in reserve come on top. float16 is taken as bfloat16.
+
+    Args:
+        cfg (Config): With ``model`` (a LocalImageClassifier) and
+            ``optim_wrapper``.
+        batch_size (int): Images of a batch, from 2 on.
+
+    Raises:
+        UserError: If the model cannot be built or cannot run on fake tensors.
+    """
+    model = build_local_model(cfg)
+    with fake_copy(model) as copied:
+        try:
+            return _report(copied, cfg, batch_size)
+        except (RuntimeError, NotImplementedError) as error:
+            raise UserError(
+                f'model: an iteration at batch_size={batch_size} does not run on fake tensors, '
+                f'so its memory cannot be predicted: {error}'
+            ) from error
+
+
+def measure_memory(cfg: Config, batch_size: int, device: str) -> int:
+    """Peak bytes of a real training iteration on random images.
+
+    Args:
+        cfg (Config): As for :func:`predict_memory`.
+        batch_size (int): Images of a batch.
+        device (str): 'cuda', where the allocator says, or 'cpu', where live
+            tensors are counted.
+
+    Returns:
+        int: ``torch.cuda.max_memory_allocated`` or the peak of live bytes.
+    """
+    # A model and the views of its blocks refer to each other: an earlier one
+    # may still be there.
+    gc.collect()
+    model = build_local_model(cfg).to(device)
+    if device == 'cpu':
+        return _report(model, cfg, batch_size).peak
+    train = _Iterations(model, cfg, batch_size, device)
+    train()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    train()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated()
+
+
+def build_local_model(cfg: Config) -> nn.Module:
+    """The LocalImageClassifier of ``cfg``, in train mode, as the Runner builds it.
+
+    Raises:
+        UserError: If the config has none.
+    """
+    register_all_modules()
+    model_cfg = copy.deepcopy(cfg.get('model') or {})
+    if model_cfg.get('splitter') is None:
+        raise UserError(
+            'model.splitter is missing: only a LocalImageClassifier is cut into local blocks'
+        )
+    if cfg.get('data_preprocessor') is not None:
+        model_cfg.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
+    return MODELS.build(model_cfg).train()
+
+
+class _Iterations:
+    """A model with its optimizers and a batch; a call runs up to the next step."""
+
+    def __init__(self, model: nn.Module, cfg: Config, batch_size: int, device: str = 'cpu'):
+        self.model = model
+        for head in model.aux_heads:
+            if isinstance(head, MomentumAuxHead):
+                head.started = True
+        self.optim_wrapper = build_optim_wrapper(model, _on_cpu(cfg.optim_wrapper, device))
+        self.count = cfg.optim_wrapper.get('accumulative_counts', 1)
+        self.optim_wrapper.initialize_count_status(model, 0, 10 * self.count)
+        images = torch.zeros(batch_size, *model.input_shape, dtype=torch.uint8, device=device)
+        samples = [DataSample().set_gt_label(0) for _ in range(batch_size)]
+        self.data = dict(inputs=images, data_samples=samples)
+
+    def __call__(self) -> None:
+        for _ in range(self.count):
+            self.model.train_step(dict(self.data), self.optim_wrapper)
+
+    def state(self) -> list[torch.Tensor]:
+        """The tensors of the optimizers."""
+        return [
+            value
+            for wrapper in self.optim_wrapper.values()
+            for state in wrapper.optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, torch.Tensor)
+        ]
+
+
+def _on_cpu(optim_wrapper: dict, device: str) -> dict:
+    """The optimizer wrapper's config, in a precision that the device has."""
+    cfg = copy.deepcopy(dict(optim_wrapper))
+    if device == 'cpu' and 'Amp' in str(cfg.get('type')):
+        cfg['dtype'] = 'bfloat16'
+        cfg.pop('loss_scale', None)
+    return cfg
+
+
+def _report(model: nn.Module, cfg: Config, batch_size: int) -> MemoryReport:
+    """Run two steps and look at the second, when optimizers have their state."""
+    train = _Iterations(model, cfg, batch_size)
+    train()
+    parameters, buffers = list(model.parameters()), list(model.buffers())
+    optimizer = train.state()
+    steady = [*parameters, *buffers, *optimizer]
+    base = _unique_bytes(steady)
+    found: list[BlockMemory] = []
+
+    def gradients() -> int:
+        return sum(_bytes(p.grad) for p in parameters if p.grad is not None)
+
+    with FlopCount() as flops, LiveBytes([*steady, train.data['inputs']], gradients) as live:
+
+        def close_block(*_) -> None:
+            found.append(BlockMemory(live.peak, live.at_peak, live.peak - live.at_peak - base))
+            live.reset_peak()
+
+        handles = [block.register_forward_pre_hook(close_block) for block in model.local_blocks]
+        train()
+        close_block()
+        for handle in handles:
+            handle.remove()
+    # What came before the first block is the preparation of the batch, and the
+    # last round of an accumulation is the one that counts.
+    blocks = found[-model.num_blocks :]
+    return MemoryReport(
+        parameters=sum(map(_bytes, parameters)),
+        buffers=sum(map(_bytes, buffers)),
+        optimizer=sum(map(_bytes, optimizer)),
+        blocks=tuple(blocks),
+        flops=flops.total // train.count,
+        ends=tuple(model.block_ends),
+    )
+
+
+def _unique_bytes(tensors: list[torch.Tensor]) -> int:
+    return sum({id(t): _bytes(t) for t in tensors}.values())
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

@@ -1,0 +1,138 @@
+"""A budget is kept with the least arithmetic, or the largest batch is named."""
+
+import itertools
+import re
+
+import pytest
+from mmengine.config import Config
+
+from mman.apis.memory_budget import GIB, apply_memory_budget, plan_budget
+from mman.apis.memory_prediction import predict_memory
+from mman.utils import UserError
+from tests.helpers.settings import model_cfg
+from tests.helpers.stand_in_runner import SGD
+
+NAMES = ['stem', *(f'{stage}.{unit}' for stage in (1, 2, 3) for unit in range(3))]
+
+
+def _cfg(method='man', **keys):
+    return Config(
+        dict(
+            model=model_cfg(method, num_blocks=2, strategy='uniform'),
+            optim_wrapper=dict(
+                type='BlockOptimWrapper',
+                constructor='BlockOptimWrapperConstructor',
+                optimizer=SGD,
+            ),
+            train_dataloader=dict(batch_size=64),
+            **keys,
+        )
+    )
+
+
+def _predicted(ends, recompute, batch_size=64):
+    cfg = _cfg()
+    cfg.model.splitter = dict(type='LocalBlockSplitter', ends=ends)
+    cfg.model.recompute = recompute
+    return predict_memory(cfg, batch_size)
+
+
+@pytest.fixture(scope='module')
+def everything():
+    """Predictions of all splits into two blocks."""
+    cases = itertools.product(range(1, 9), ('none', 'block', 'all'))
+    return {
+        (end, recompute): _predicted([NAMES[end], '3.2'], recompute) for end, recompute in cases
+    }
+
+
+@pytest.mark.parametrize('share', [1.0, 0.7, 0.5, 0.3, 0.0])
+def test_the_least_arithmetic_within_the_budget(everything, share):
+    peaks = sorted(report.peak for report in everything.values())
+    limit = peaks[0] + share * (peaks[-1] - peaks[0])
+    plan = plan_budget(_cfg(), limit / GIB + 1e-9, 64, num_blocks=[2])
+    assert plan.report.peak <= limit + 1
+    best = min(report.flops for report in everything.values() if report.peak <= limit + 1)
+    assert plan.report.flops == best
+
+
+def test_more_memory_never_means_more_arithmetic():
+    plans = [plan_budget(_cfg(), gib, 64) for gib in (0.008, 0.03)]
+    flops = [plan.report.flops for plan in plans]
+    assert flops[0] > flops[1]
+    assert all(plan.report.peak <= plan.gib * GIB for plan in plans)
+
+
+def test_the_config_is_changed_and_says_so(capsys):
+    cfg = _cfg(memory_budget=dict(gib=0.01))
+    apply_memory_budget(cfg)
+    message = capsys.readouterr().out
+    assert cfg.model.splitter.ends[-1] == '3.2'
+    report = predict_memory(cfg, 64)
+    assert report.peak <= 0.01 * GIB
+    assert f'K={len(cfg.model.splitter.ends)}, ends {" ".join(cfg.model.splitter.ends)}' in message
+    assert f'recompute {cfg.model.recompute!r}' in message
+    assert f'{report.peak / GIB:.3g} GiB' in message
+    again = _cfg(memory_budget=dict(gib=0.01))
+    apply_memory_budget(again)
+    assert again.model == cfg.model
+
+
+def test_choices_can_be_limited():
+    plan = plan_budget(_cfg(), 0.02, 64, num_blocks=[4, 5], recompute=['block'])
+    assert len(plan.ends) in (4, 5) and plan.recompute == 'block'
+
+
+def test_the_largest_batch_is_named(everything):
+    smallest = min(report.peak for report in everything.values())
+    gib = smallest / GIB / 2
+    limits = dict(num_blocks=[2], recompute=['all'])
+    with pytest.raises(UserError, match='too small for batch 64') as caught:
+        plan_budget(_cfg(), gib, 64, **limits)
+    batch = int(re.search(r'largest batch that fits is (\d+)', str(caught.value))[1])
+    assert 2 <= batch < 64
+    plan_budget(_cfg(), gib, batch, **limits)
+    with pytest.raises(UserError, match=f'batch that fits is {batch},'):
+        plan_budget(_cfg(), gib, batch + 1, **limits)
+
+
+def test_no_batch_fits():
+    with pytest.raises(UserError, match='a batch of 2 takes'):
+        plan_budget(_cfg(), 0.0001, 64, num_blocks=[2], recompute=['all'])
+
+
+@pytest.mark.parametrize(
+    ('keys', 'message'),
+    [
+        (dict(memory_budget=8), 'memory_budget=8 should be a dict with gib'),
+        (dict(memory_budget=dict(gb=8)), 'should be a dict with gib'),
+        (dict(memory_budget=dict(gib=8, k=2)), 'should be a dict with gib'),
+        (dict(memory_budget=dict(gib=0)), 'memory_budget.gib=0 should be a number above 0'),
+        (dict(memory_budget=dict(gib='8')), "memory_budget.gib='8' should be a number"),
+        (dict(memory_budget=dict(gib=1, num_blocks=[1])), r'num_blocks=\[1\] should be .* 2 to 9'),
+        (dict(memory_budget=dict(gib=1, num_blocks=[10])), r'num_blocks=\[10\] should be'),
+        (dict(memory_budget=dict(gib=1, num_blocks=4)), 'num_blocks=4 should be a list'),
+        (dict(memory_budget=dict(gib=1, recompute='all')), "recompute='all' should be a list"),
+        (dict(memory_budget=dict(gib=1, recompute=['al'])), "recompute='al' should be one of"),
+        (dict(memory_budget=dict(gib=1), train_dataloader=None), 'batch_size'),
+    ],
+)
+def test_bad_keys_are_named(keys, message):
+    cfg = _cfg()
+    cfg.update(keys)
+    with pytest.raises(UserError, match=message):
+        apply_memory_budget(cfg)
+
+
+def test_backpropagation_has_nothing_to_choose():
+    cfg = _cfg(memory_budget=dict(gib=1))
+    del cfg.model['aux_head']
+    with pytest.raises(UserError, match='memory_budget needs model.aux_head'):
+        apply_memory_budget(cfg)
+
+
+def test_without_a_budget_nothing_happens():
+    cfg = _cfg()
+    before = cfg.to_dict()
+    apply_memory_budget(cfg)
+    assert cfg.to_dict() == before

@@ -1,0 +1,114 @@
+"""The commands in benchmarks/ on tiny settings: their records and what follows from them."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(name, *args):
+    """Run a benchmark on the CPU from the repository root."""
+    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
+    return subprocess.run(
+        [sys.executable, f'benchmarks/{name}', *map(str, args)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def record_of(name, out, *args):
+    """The raw output of a benchmark, and the cells of the table that it prints."""
+    result = run(name, *args, '--out', out)
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stdout.splitlines() if line.startswith('| ')]
+    cells = [line.strip('| ').split(' | ') for line in lines if '---' not in line]
+    return json.loads(out.read_text()), cells
+
+
+def test_memory_predicts_and_measures_every_variant(tmp_path):
+    names = ['bp', 'bp/recompute=block', 'man']
+    raw, (headings, *rows) = record_of(
+        'memory.py',
+        tmp_path / 'memory.json',
+        *('resnet32_k16', '--batch', 4, '--how', 'fake', 'real', '--only', *names[1:]),
+    )
+    assert raw['settings']['batch'] == 4 and 'benchmarks/memory.py' in raw['command']
+    records = raw['records']
+    assert [record['variant'] for record in records] == names
+    plain = records[0]['peak_bytes']
+    for record, row in zip(records, rows, strict=True):
+        blocks = len(record['ends'])
+        assert blocks == (16 if record['variant'] == 'man' else 1)
+        assert len(record['prediction']['blocks']) == blocks
+        peaks = record['peak_bytes']
+        assert peaks['fake'] == max(block['peak'] for block in record['prediction']['blocks'])
+        assert record['prediction']['parameters'] == 4 * record['parameters']
+        assert record['ratio'] == {how: peaks[how] / plain[how] for how in ('fake', 'real')}
+        assert len(row) == len(headings)
+        assert row[:4] == [
+            'resnet32_k16',
+            record['variant'],
+            str(blocks),
+            f'{peaks["fake"] / 2**20:.1f}',
+        ]
+        assert row[-1] == f'{100 * (peaks["fake"] / peaks["real"] - 1):+.2f} %'
+
+
+def test_time_gives_each_variant_a_time_a_round(tmp_path):
+    names = ['bp', 'infopro/cross_entropy', 'man', 'man/decoder=resize_first']
+    raw, (headings, *rows) = record_of(
+        'time.py',
+        tmp_path / 'time.json',
+        *('--batch', 4, '--rounds', 2, '--threads', 1, '--only', *names[1:]),
+    )
+    records = raw['records']
+    assert [record['variant'] for record in records] == names
+    assert raw['threads'] == 1
+    ends = records[1]['ends']
+    assert len(ends) == 15
+    plain = median(records[0]['seconds'])
+    for record, row in zip(records, rows, strict=True):
+        assert record['ends'] == (ends if record['variant'] != 'bp' else ['3.4'])
+        assert len(record['seconds']) == 2 and min(record['seconds']) == record['min'] > 0
+        assert record['median'] == median(record['seconds'])
+        assert record['ratio'] == record['median'] / plain
+        assert record['images_per_second'] == pytest.approx(4 / record['median'])
+        assert record['peak_bytes'] is None
+        assert len(row) == len(headings)
+        assert row[1] == record['variant'] and row[6] == f'{record["ratio"]:.3f}'
+    # The two differ in nothing that has weights.
+    assert records[2]['parameters'] == records[3]['parameters'] > records[1]['parameters']
+
+
+@pytest.mark.parametrize(
+    'command', [['memory.py', 'resnet32_k16'], ['time.py']], ids=['memory', 'time']
+)
+def test_a_file_that_exists_is_refused(tmp_path, monkeypatch, capsys, command):
+    out = tmp_path / 'old.json'
+    out.write_text('kept')
+    # In this process, for speed: nothing is set up before the arguments are read.
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    monkeypatch.setattr(sys, 'argv', [*command, '--out', str(out)])
+    with pytest.raises(SystemExit, match='2'):
+        runpy.run_path(str(ROOT / 'benchmarks' / command[0]), run_name='__main__')
+    sys.modules.pop('common')
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"argument --out: '{out}' exists already and is not overwritten")
+    assert out.read_text() == 'kept'
+
+
+def test_a_variant_that_there_is_not_is_refused():
+    result = run('time.py', '--only', 'mann')
+    assert result.returncode == 2 and 'Traceback' not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert "error: --only 'mann' should be one of bp, bp/recompute=block, greedy" in last
