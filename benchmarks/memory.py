@@ -1,0 +1,149 @@
+"""Peak bytes of one training iteration, predicted or measured, over those of BP.
+
+BP is backpropagation (one local block). Every method is taken as its config
+has it and with the block, or all of it, recomputed in the backward pass; on
+ImageNet also with the split that takes the fewest bytes.
+"""
+
+import argparse
+import gc
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from common import (
+    Variant,
+    add_arguments,
+    baseline,
+    chosen,
+    mebibytes,
+    prepare,
+    require_cuda,
+    table,
+    write,
+)
+
+from mman.apis.memory_prediction import build_local_model, measure_memory, predict_memory
+from mman.utils.errors import one_line_errors
+
+# case: network, K and data set, as in the names of the configs
+CASES = {
+    'resnet32_k16': ('resnet32', 'k16', 'cifar10'),
+    'resnet110_k55': ('resnet110', 'k55', 'cifar10'),
+    'resnet101_k2': ('resnet101', 'k2', 'imagenet'),
+    'resnet101_k4': ('resnet101', 'k4', 'imagenet'),
+    'resnet152_k2': ('resnet152', 'k2', 'imagenet'),
+}
+METHODS = {
+    'cifar10': ('greedy', 'dgl', 'infopro', 'man', 'manpp'),
+    'imagenet': ('infopro', 'man'),
+}
+# way to find the bytes: device of the iteration
+HOWS = {'fake': None, 'real': 'cpu', 'cuda': 'cuda'}
+
+
+def variants(case: str, batch: int) -> Iterator[Variant]:
+    """What is compared in a case."""
+    network, blocks, data = CASES[case]
+    plain = f'bp/{network}_{data}.py'
+    yield Variant(case, 'bp', plain)
+    yield Variant(case, 'bp/recompute=block', plain, {'model.recompute': 'block'})
+    splits = {'': {}}
+    if data == 'imagenet':
+        searched = {'model.splitter.strategy': 'memory', 'model.splitter.batch_size': batch}
+        splits['/split=memory'] = searched
+    for method in METHODS[data]:
+        config = f'{method}/{network}_{blocks}_{data}.py'
+        for suffix, split in splits.items():
+            yield Variant(case, method + suffix, config, split)
+            for parts in ('block', 'all'):
+                name = f'{method}{suffix}/recompute={parts}'
+                yield Variant(case, name, config, {**split, 'model.recompute': parts})
+
+
+def measure(variant: Variant, batch: int, hows: list[str]) -> dict:
+    """The record of one variant.
+
+    ``peak_bytes`` has a figure for every way to find it; ``prediction``, of
+    'fake' alone, is the whole :class:`.MemoryReport`.
+    """
+    cfg = variant.load()
+    model = build_local_model(cfg)
+    record = dict(
+        **variant.record(),
+        ends=list(model.block_ends),
+        parameters=sum(p.numel() for p in model.parameters()),
+        peak_bytes={},
+        prediction=None,
+    )
+    del model
+    for how in hows:
+        # An allocator would count what is left of the model before.
+        gc.collect()
+        if how == 'fake':
+            report = predict_memory(cfg, batch)
+            record['prediction'] = asdict(report)
+            record['peak_bytes'][how] = report.peak
+        else:
+            record['peak_bytes'][how] = measure_memory(cfg, batch, HOWS[how])
+    return record
+
+
+def add_ratios(records: list[dict]) -> None:
+    """Give every record ``ratio``: its peaks over those of BP, each found the same way."""
+    for record in records:
+        plain = baseline(records, record)['peak_bytes']
+        record['ratio'] = {how: n / plain[how] for how, n in record['peak_bytes'].items()}
+
+
+def report(records: list[dict], hows: list[str]) -> str:
+    """All records as a table; a measurement beside a prediction says how far off that is."""
+    headings = ['case', 'variant', 'K']
+    for how in hows:
+        headings += [f'{how}, MiB', 'over bp']
+    compared = [how for how in hows if how != 'fake' and 'fake' in hows]
+    headings += [f'fake to {how}' for how in compared]
+    rows = []
+    for record in records:
+        peaks = record['peak_bytes']
+        cells = [record['case'], record['variant'], str(len(record['ends']))]
+        for how in hows:
+            cells += [mebibytes(peaks[how]), f'{record["ratio"][how]:.3f}']
+        cells += [f'{100 * (peaks["fake"] / peaks[how] - 1):+.2f} %' for how in compared]
+        rows.append(cells)
+    return table(headings, rows)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    parser.add_argument('cases', nargs='+', choices=CASES, metavar='CASE', help=', '.join(CASES))
+    parser.add_argument(
+        '--how',
+        nargs='+',
+        choices=HOWS,
+        default=['fake'],
+        help='predict on fake tensors, count live bytes of a real iteration on the CPU, or ask '
+        "the GPU's allocator [fake]",
+    )
+    add_arguments(parser, batch=128)
+    return parser
+
+
+def main() -> None:
+    """Measure, print the table and write the file."""
+    parser = build_parser()
+    args = parser.parse_args()
+    hows = list(dict.fromkeys(args.how))
+    with one_line_errors(parser):
+        prepare('memory')
+        if 'cuda' in hows:
+            require_cuda('--how cuda')
+        kinds = [v for case in dict.fromkeys(args.cases) for v in variants(case, args.batch)]
+        records = [measure(kind, args.batch, hows) for kind in chosen(kinds, args.only)]
+    add_ratios(records)
+    print(f'Peak of an iteration of {args.batch} images:\n\n{report(records, hows)}')
+    write(args, records)
+
+
+if __name__ == '__main__':
+    main()
