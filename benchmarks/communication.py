@@ -21,6 +21,7 @@ from types import SimpleNamespace
 import mmengine
 import torch
 import torch.distributed as dist
+from common import at_least
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
@@ -334,17 +335,6 @@ def table(records: list[dict]) -> str:
     headings = [*HEADINGS, 'peak, MiB'] if has_bytes(records) else list(HEADINGS)
     lines = [headings, ['---'] * len(headings), *rows(records)]
     return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Type of an argument that is an integer from ``minimum``."""
-
-    def check(text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f'{text!r} should be an integer from {minimum}')
-        return int(text)
-
-    return check
 
 
 def build_parser() -> argparse.ArgumentParser:

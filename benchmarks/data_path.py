@@ -13,13 +13,14 @@ import pickle
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median, quantiles
 
 import mmengine
 import numpy as np
 import torch
+from common import at_least
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
@@ -151,17 +152,6 @@ def table(records: list[dict]) -> str:
             [*cells, f'{median(found):,.0f}', f'{first:,.0f} to {third:,.0f}', f'{ratio:.2f}']
         )
     return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Type of an argument that is an integer from ``minimum``."""
-
-    def check(text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f'{text!r} should be an integer from {minimum}')
-        return int(text)
-
-    return check
 
 
 def build_parser() -> argparse.ArgumentParser:

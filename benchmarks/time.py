@@ -73,6 +73,11 @@ def variants(case: str) -> list[Variant]:
         local('man', '/recompute=all', {'model.recompute': 'all'}),
         local('man', '/decoder=resize_first', {'model.aux_head.host.decoder': 'resize_first'}),
         local('man', '/decoder=conv_first', {'model.aux_head.host.decoder': 'conv_first'}),
+        local(
+            'man',
+            '/decoder=resize_first/recompute=block',
+            {'model.aux_head.host.decoder': 'resize_first', 'model.recompute': 'block'},
+        ),
     ]
 
 

@@ -14,6 +14,7 @@ model = dict(
         momentum_init='random',
         bias_init='random',
         host=dict(
+            decoder='resize_first',
             reconstruction_weight=[5.0 * (1 - 1 / 53)] * 17
             + [5.0 * (1 - 2 / 53)] * 18
             + [5.0 * (1 - 3 / 53)] * 18,

@@ -13,6 +13,7 @@ model = dict(
         momentum_init='random',
         bias_init='random',
         host=dict(
+            decoder='resize_first',
             reconstruction_weight=[5.0 * (1 - 1 / 14)] * 4
             + [5.0 * (1 - 2 / 14)] * 5
             + [5.0 * (1 - 3 / 14)] * 5,

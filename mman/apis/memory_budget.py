@@ -134,6 +134,8 @@ class _Search:
         self.aux_head = self.cfg.get('model', {}).get('aux_head')
         if self.aux_head is None:
             raise UserError('memory_budget needs model.aux_head: it chooses local blocks')
+        if not (self.cfg.get('optim_wrapper') or {}).get('optimizer'):
+            raise UserError('memory_budget needs optim_wrapper.optimizer: its state takes memory')
         self.stem = self.cfg.model.splitter.get('stem', 'fused')
         self.cfg.model.splitter = dict(type='LocalBlockSplitter', num_blocks=1)
         self.model = build_local_model(self.cfg)

@@ -131,6 +131,13 @@ def test_backpropagation_has_nothing_to_choose():
         apply_memory_budget(cfg)
 
 
+def test_the_state_of_the_optimizer_is_needed():
+    cfg = _cfg(memory_budget=dict(gib=1))
+    cfg.optim_wrapper = None
+    with pytest.raises(UserError, match=r'memory_budget needs optim_wrapper\.optimizer'):
+        apply_memory_budget(cfg)
+
+
 def test_without_a_budget_nothing_happens():
     cfg = _cfg()
     before = cfg.to_dict()

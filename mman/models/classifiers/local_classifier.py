@@ -107,7 +107,8 @@ class LocalImageClassifier(ImageClassifier):
         check_compile_options(compile)
         self.compile_options = compile
         self.memory_format = checked_memory_format(memory_format)
-        self.to(memory_format=self.memory_format)
+        if memory_format != 'contiguous':
+            self.to(memory_format=self.memory_format)
         self.block_losses: torch.Tensor | None = None
         self._local_blocks: tuple[LocalBlock, ...] | None = None
 
