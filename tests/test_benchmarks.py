@@ -112,3 +112,20 @@ def test_a_variant_that_there_is_not_is_refused():
     assert result.returncode == 2 and 'Traceback' not in result.stderr
     last = result.stderr.splitlines()[-1]
     assert "error: --only 'mann' should be one of bp, bp/recompute=block, greedy" in last
+
+
+def test_data_path_counts_the_same_images_both_ways(tmp_path):
+    raw, (headings, *rows) = record_of(
+        'data_path.py',
+        tmp_path / 'data.json',
+        *('--images', 64, '--batch', 32, '--rounds', 2, '--workers', 0),
+    )
+    records = raw['records']
+    assert len(records) == len(rows) == 4
+    assert {(r['path'], r['stage']) for r in records} == {
+        (path, stage)
+        for path in ('per image', 'in memory')
+        for stage in ('loader', 'loader + preprocessor')
+    }
+    assert all(len(r['seconds']) == 2 and min(r['seconds']) > 0 for r in records)
+    assert all(len(row) == len(headings) for row in rows)
