@@ -202,7 +202,7 @@ class _Search:
     def _costs(self, batch_size: int, value: int) -> BlockCosts:
         recompute = Recompute(self.recompute[value])
         # Heads in the middle have the weights of the middle.
-        return self.model.block_costs(self.aux_head, 4, self.units, batch_size, recompute)
+        return self.model.block_costs(self.aux_head, self.units, 4, batch_size, recompute)
 
     def _within(
         self, costs: BlockCosts, count: int, batch_size: int, limit: float

@@ -29,7 +29,7 @@ def test_blocks_cost_what_a_whole_iteration_says(method, recompute):
     report = predict_memory(Config(dict(model=cfg, optim_wrapper=WRAPPER)), 32)
     model = MODELS.build(cfg)
     units = [unit for block in model.block_units for unit in block]
-    costs = model.block_costs(cfg['aux_head'], 4, units, 32, Recompute(recompute))
+    costs = model.block_costs(cfg['aux_head'], units, 4, 32, Recompute(recompute))
     spans = _spans([1, 5, 7, 9])
     steady = report.parameters + report.buffers + report.optimizer
     images = 32 * 3 * 16 * 16  # as bytes

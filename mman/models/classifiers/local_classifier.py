@@ -94,11 +94,8 @@ class LocalImageClassifier(ImageClassifier):
         self.input_shape = _checked_input_shape(input_shape)
         self.num_classes = self._checked_num_classes()
         self.recompute = Recompute(recompute)
-        splitter = build_strict(TASK_UTILS, splitter, 'model.splitter')
-        self.block_units = splitter.split(
-            self.backbone,
-            self.input_shape,
-            partial(self.block_costs, aux_head, splitter.num_blocks),
+        self.block_units = build_strict(TASK_UTILS, splitter, 'model.splitter').split(
+            self.backbone, self.input_shape, partial(self.block_costs, aux_head)
         )
         # mmengine's list passes init_weights on to its members, torch's does not.
         self.aux_heads = ModuleList(self._build_aux_heads(aux_head))
@@ -227,8 +224,8 @@ class LocalImageClassifier(ImageClassifier):
     def block_costs(
         self,
         aux_head: dict,
-        num_blocks: int,
         units: Sequence[Unit],
+        num_blocks: int,
         batch_size: int,
         recompute: Recompute | None = None,
     ) -> BlockCosts:
@@ -237,8 +234,8 @@ class LocalImageClassifier(ImageClassifier):
         Args:
             aux_head (dict): Config of the aux head of every block. Loss
                 weights that depend on the block are those in the middle.
-            num_blocks (int): K.
             units (Sequence[Unit]): All units of the backbone, with shapes.
+            num_blocks (int): K.
             batch_size (int): Images of a batch.
             recompute (Recompute | None): What is recomputed. Defaults to None,
                 as in this model.
@@ -333,23 +330,13 @@ class LocalImageClassifier(ImageClassifier):
             input_shape=self.input_shape,
             num_classes=self.num_classes,
             unit_init_cfg=self.backbone.init_cfg,
+            end=end,
             recompute=recompute,
         )
 
     def _current_units(self) -> list[list[Unit]]:
         """The units of every block, over the modules that the backbone has now."""
-        return [
-            [
-                Unit(
-                    unit.stage,
-                    unit.index,
-                    {path: self.backbone.get_submodule(path) for path in unit.parts},
-                    unit.output_shape,
-                )
-                for unit in units
-            ]
-            for units in self.block_units
-        ]
+        return [[unit.within(self.backbone) for unit in units] for units in self.block_units]
 
     def _trainers(self, index: int) -> tuple[dict[str, nn.Module], Callable]:
         """What trains one of the first K - 1 blocks."""

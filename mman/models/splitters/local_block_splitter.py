@@ -26,7 +26,9 @@ class LocalBlockSplitter:
             from 1 and units from 0; the last is the network's last unit.
         strategy (str): How ``num_blocks`` is turned into ends: 'preset', a
             published split (:mod:`.presets`); 'uniform', blocks of as equal
-            a number of units as possible, the longer ones first; or 'memory',
+            a number of units as possible, the longer ones first; 'single',
+            blocks of one unit each but the last, which takes what remains
+            (AugLocal, ICLR 2024; a fused stem comes on top); or 'memory',
             the split whose largest block takes the fewest bytes in training,
             found on fake tensors. Where every unit is a block of its own there
             is only one way. Defaults to 'preset'.
@@ -58,9 +60,10 @@ class LocalBlockSplitter:
             )
         if num_blocks is not None and (not isinstance(num_blocks, int) or num_blocks < 1):
             raise UserError(f'splitter.num_blocks={num_blocks!r} should be an integer from 1 on')
-        if strategy not in ('preset', 'uniform', 'memory'):
+        if strategy not in ('preset', 'uniform', 'single', 'memory'):
             raise UserError(
-                f"splitter.strategy={strategy!r} should be 'preset', 'uniform' or 'memory'"
+                f"splitter.strategy={strategy!r} should be 'preset', 'uniform', 'single' or "
+                "'memory'"
             )
         if stem not in ('fused', 'own'):
             raise UserError(f"splitter.stem={stem!r} should be 'fused' or 'own'")
@@ -80,15 +83,15 @@ class LocalBlockSplitter:
         self,
         backbone: nn.Module,
         input_shape: Sequence[int],
-        costs: Callable[[list[Unit], int], Costs] | None = None,
+        costs: Callable[[list[Unit], int, int], Costs] | None = None,
     ) -> list[list[Unit]]:
         """Units of every block, in order, with their output shapes.
 
         Args:
             backbone (nn.Module): A backbone with a unit adapter.
             input_shape (Sequence[int]): (C, H, W) of one image.
-            costs (Callable | None): ``costs(units, batch_size)``, what blocks
-                would cost, which the strategy 'memory' needs.
+            costs (Callable | None): ``costs(units, num_blocks, batch_size)``, what
+                blocks would cost, which the strategy 'memory' needs.
 
         Raises:
             UserError: If the backbone cannot be cut so; names the key, its
@@ -99,7 +102,8 @@ class LocalBlockSplitter:
         if self.ends is not None:
             ends = self._given_ends(names)
         elif self.strategy == 'memory' and self._has_choice(names):
-            ends = smallest_peak(costs(units, self.batch_size), self.num_blocks, self.stem)
+            found = costs(units, self.num_blocks, self.batch_size)
+            ends = smallest_peak(found, self.num_blocks, self.stem)
         else:
             ends = self._chosen_ends(backbone, names)
         starts = [0, *(end + 1 for end in ends[:-1])]
@@ -144,6 +148,8 @@ class LocalBlockSplitter:
             )
         if rest == len(body):
             ends = list(range(1, last + 1))
+        elif self.strategy == 'single':
+            ends = [*range(1, rest), last]
         elif self.strategy == 'uniform':
             size, longer = divmod(len(body), rest)
             ends = [size * (k + 1) + min(k + 1, longer) for k in range(rest)]
