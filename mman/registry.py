@@ -1,4 +1,4 @@
-"""Registries of mman: a child of every registry of mmpretrain, and one own.
+"""Registries of mman: a child of every registry of mmpretrain, and two own.
 
 A short name such as ``'ResNet'`` or ``'Accuracy'`` in a config is looked up
 here first, then in mmpretrain, then in mmengine. A parent's modules are found
@@ -39,3 +39,5 @@ VISBACKENDS = _child('VISBACKENDS', 'mman.engine')
 
 # Functions that list the units of a backbone, by the name of its class.
 UNIT_ADAPTERS = Registry('unit adapter', scope='mman', locations=['mman.models'])
+# Functions that copy a unit for another input, by the name of its class.
+UNIT_REBUILDERS = Registry('unit rebuilder', scope='mman', locations=['mman.models'])

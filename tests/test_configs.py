@@ -18,14 +18,21 @@ from tests.helpers.stand_in_runner import make_runner, step
 
 FOLDER = Path('configs')
 PATHS = sorted(path for path in FOLDER.rglob('*.py') if '_base_' not in path.parts)
-METHODS = ('man', 'manpp', 'dgl', 'infopro', 'greedy', 'bp')
+METHODS = ('man', 'manpp', 'dgl', 'infopro', 'greedy', 'predsim', 'auglocal', 'bp')
+SETS = ('cifar10', 'svhn', 'stl10')
+# host -> networks that it has configs for, where they are not the usual ones
+NETS = {
+    'predsim': ('resnet32_k16', 'resnet110_k55'),
+    # Every unit a block but the last six.
+    'auglocal': ('resnet32_k11', 'resnet110_k50'),
+}
 
 
-def _names(method, variant=''):
-    sets = ('cifar10', 'svhn', 'stl10')
+def _names(method, variant='', sets=SETS):
     if method == 'bp':
         return {f'resnet{depth}_{data}' for depth in (32, 110) for data in sets}
-    nets = ('resnet32_k8', 'resnet32_k16', 'resnet110_k32', 'resnet110_k55')
+    usual = ('resnet32_k8', 'resnet32_k16', 'resnet110_k32', 'resnet110_k55')
+    nets = NETS.get(variant.removeprefix('-') or method, usual)
     return {f'{net}{variant}_{data}' for net in nets for data in sets}
 
 
@@ -35,11 +42,11 @@ def test_the_matrix_is_complete(method):
     expected = _names(method)
     if method in ('man', 'manpp'):
         expected |= _names(method, '-dgl')
+        for host in ('-predsim', '-auglocal'):
+            expected |= _names(method, host, ['cifar10'])
     if method == 'man':
         expected |= {
-            f'{net}-release_{data}'
-            for net in ('resnet32_k15', 'resnet110_k54')
-            for data in ('cifar10', 'svhn', 'stl10')
+            f'{net}-release_{data}' for net in ('resnet32_k15', 'resnet110_k54') for data in SETS
         }
     assert expected <= found
 

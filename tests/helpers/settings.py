@@ -9,6 +9,7 @@ import torch
 from mmpretrain.structures import DataSample
 
 from mman.registry import MODELS
+from tests.helpers import small_backbones  # noqa: F401
 
 INFOPRO = dict(
     type='InfoProAuxHead',
@@ -16,6 +17,10 @@ INFOPRO = dict(
     task_weight=dict(first=0.5, last=1.0),
 )
 DGL = dict(type='DGLAuxHead')
+# Weights at which both losses show, and what bfloat16 rounds off the similarities is a small part.
+PREDSIM = dict(type='PredSimAuxHead', prediction_weight=0.5)
+# One depth for all blocks: what a split costs is reckoned with the head of the block in the middle.
+AUGLOCAL = dict(type='AugLocalAuxHead', depth=3, tau=0.0)
 
 # name -> config of the aux head
 METHODS = {
@@ -26,9 +31,13 @@ METHODS = {
     'infopro-conv-first': dict(INFOPRO, decoder='conv_first'),
     'infopro-imagenet': dict(INFOPRO, type='InfoProImageNetAuxHead'),
     'infopro-contrast': dict(INFOPRO, task_loss='contrast', net='1c2f'),
+    'predsim': PREDSIM,
+    'auglocal': AUGLOCAL,
     'man': dict(type='MomentumAuxHead', mix='sum', host=INFOPRO),
     'manpp': dict(type='MomentumAuxHead', mix='scaled', host=INFOPRO),
     'man-dgl': dict(type='MomentumAuxHead', mix='sum', host=DGL),
+    'man-predsim': dict(type='MomentumAuxHead', mix='sum', host=PREDSIM),
+    'manpp-auglocal': dict(type='MomentumAuxHead', mix='scaled', host=AUGLOCAL),
     'manpp-greedy': dict(type='MomentumAuxHead', mix='scaled', host=dict(type='LinearAuxHead')),
 }
 
@@ -44,7 +53,41 @@ BACKBONES = {
         dict(type='ResNeXt', depth=50, groups=4, width_per_group=4, base_channels=16),
         512,
     ),
+    'regnet': (
+        dict(type='RegNet', arch=dict(w0=16, wa=20, wm=2.0, group_w=8, depth=5, bot_mul=1.0)),
+        128,
+    ),
+    'vgg13_bn': (
+        dict(
+            type='VGG',
+            depth=13,
+            num_stages=3,
+            dilations=(1, 1, 1),
+            out_indices=(2,),
+            norm_cfg=dict(type='BN'),
+        ),
+        256,
+    ),
+    'mobilenet_v2': (dict(type='SmallMobileNetV2', widen_factor=0.5, out_indices=(3,)), 1280),
+    'efficientnet': (dict(type='SmallEfficientNet', out_indices=(4,)), 64),
+    'densenet': (
+        dict(type='DenseNet', arch=dict(growth_rate=8, depths=[2, 2, 2], init_channels=16)),
+        32,
+    ),
+    'convnext': (
+        dict(
+            type='ConvNeXt',
+            arch=dict(depths=[1, 1, 2, 1], channels=[8, 16, 24, 32]),
+            gap_before_final_norm=False,
+        ),
+        32,
+    ),
 }
+
+
+def image_size(backbone: str) -> int:
+    """Side of the images a backbone is tested on; VGG's widths cannot be made small."""
+    return {'cifar_resnet20': 16, 'vgg13_bn': 32}.get(backbone, 64)
 
 
 def model_cfg(

@@ -12,7 +12,7 @@ from mman.engine.hooks import MomentumUpdateHook
 from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.live_bytes import LiveBytes
-from tests.helpers.settings import BACKBONES, METHODS, model_cfg, random_batch
+from tests.helpers.settings import BACKBONES, METHODS, image_size, model_cfg, random_batch
 from tests.helpers.stand_in_runner import SGD, make_runner, step
 
 
@@ -58,7 +58,7 @@ def test_methods_take_what_is_predicted(method, recompute):
 
 @pytest.mark.parametrize('backbone', [name for name in BACKBONES if name != 'cifar_resnet20'])
 def test_backbones_take_what_is_predicted(backbone):
-    cfg = _cfg('man', backbone, 64)
+    cfg = _cfg('man', backbone, image_size(backbone))
     assert predict_memory(cfg, 8).peak == pytest.approx(_live_bytes(cfg, 8), rel=0.02)
 
 

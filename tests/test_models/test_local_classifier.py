@@ -10,7 +10,14 @@ from torch import nn
 
 from mman.engine.hooks import MomentumUpdateHook
 from mman.registry import MODELS
-from tests.helpers.settings import BACKBONES, METHODS, build_model, model_cfg, random_batch
+from tests.helpers.settings import (
+    BACKBONES,
+    METHODS,
+    build_model,
+    image_size,
+    model_cfg,
+    random_batch,
+)
 from tests.helpers.stand_in_runner import make_runner, step
 
 ALL = [(method, 'cifar_resnet20') for method in METHODS] + [
@@ -41,7 +48,7 @@ def _gradients(model, data):
 @pytest.mark.parametrize(('method', 'backbone'), ALL)
 def test_no_gradient_reaches_another_block(method, backbone):
     """A loss that is off in all blocks but one leaves the others without gradient."""
-    size = 16 if backbone == 'cifar_resnet20' else 64
+    size = image_size(backbone)
     model = build_model(method, backbone, size)
     data = model.data_preprocessor(random_batch(4, size), True)
     batch = model._local_batch(data['inputs'], data['data_samples'])
@@ -124,7 +131,7 @@ def _plain_cfg(cfg):
 
 @pytest.mark.parametrize(('method', 'backbone'), ALL)
 def test_a_trained_model_without_aux_heads_is_the_plain_classifier(method, backbone):
-    size = 16 if backbone == 'cifar_resnet20' else 64
+    size = image_size(backbone)
     model = build_model(method, backbone, size)
     _run(model, steps=1)
     plain = MODELS.build(_plain_cfg(model_cfg(method, backbone, size)))
@@ -141,13 +148,16 @@ def test_a_trained_model_without_aux_heads_is_the_plain_classifier(method, backb
         assert torch.equal(ours.pred_label, theirs.pred_label)
 
 
-@pytest.mark.parametrize('stem', ['own', 'fused'])
-def test_one_block_is_backpropagation(stem):
+@pytest.mark.parametrize(
+    ('backbone', 'stem'), [('cifar_resnet20', 'own'), *((name, 'fused') for name in BACKBONES)]
+)
+def test_one_block_is_backpropagation(backbone, stem):
     """Against mmpretrain's own classifier and a plain optimizer."""
+    size = image_size(backbone)
     splitter = dict(num_blocks=1, stem=stem)
-    model = build_model('man', **splitter)
+    model = build_model('man', backbone, size, **splitter)
     assert len(model.aux_heads) == 0
-    plain = MODELS.build(_plain_cfg(model_cfg('man')))
+    plain = MODELS.build(_plain_cfg(model_cfg('man', backbone, size)))
     plain.load_state_dict(model.state_dict())
     plain.train()
     runner = _run(model, steps=3, hooks=())
@@ -156,13 +166,61 @@ def test_one_block_is_backpropagation(stem):
         plain.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
     )
     for i in range(3):
-        data = plain.data_preprocessor(random_batch(4, seed=i), True)
+        data = plain.data_preprocessor(random_batch(4, size, seed=i), True)
         loss = plain(data['inputs'], data['data_samples'], mode='loss')['loss']
         sgd.zero_grad()
         loss.backward()
         sgd.step()
+    assert torch.equal(loss, model.block_losses[0])
     for key, value in plain.state_dict().items():
         assert torch.equal(value, model.state_dict()[key]), key
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_blocks_in_a_row_are_the_network_however_it_is_cut(backbone):
+    size = image_size(backbone)
+    whole = build_model('greedy', backbone, size, num_blocks=1).eval()
+    images = torch.randn(2, 3, size, size)
+    expected = whole(images)
+    for count in (4, len(whole.block_units[0])):
+        splitter = dict(num_blocks=count, strategy='uniform', stem='own')
+        model = build_model('greedy', backbone, size, **splitter).eval()
+        keys = model.load_state_dict(whole.state_dict(), strict=False)
+        assert all(key.startswith('aux_heads.') for key in [*keys[0], *keys[1]])
+        x = images
+        for block in model.local_blocks:
+            for layer in block.layers:
+                x = layer(x)
+        assert len(model.local_blocks) == count
+        assert torch.equal(model.head(model.neck((x,))), expected), count
+        assert torch.equal(model(images), expected), count
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_every_unit_can_be_a_block_whose_next_is_averaged(backbone):
+    """Small images, so that maps of one pixel are among them where there is room."""
+    size = min(image_size(backbone), 32)
+    count = len(build_model('man', backbone, size, num_blocks=1).block_units[0])
+    splitter = dict(num_blocks=count, strategy='uniform', stem='own')
+    model = build_model('man', backbone, size, **splitter)
+    runner = make_runner(model, [MomentumUpdateHook()])
+    sources = [list(block.first_unit.parameters()) for block in model.local_blocks[1:]]
+    before = [[p.detach().clone() for p in source] for source in sources]
+    step(runner, random_batch(4, size))
+    for head, olds, news in zip(model.aux_heads, before, sources, strict=True):
+        for average, old, new in zip(head.momentum_unit.parameters(), olds, news, strict=True):
+            torch.testing.assert_close(average, old * 0.995 + new.detach() * 0.005)
+    assert any(not torch.equal(o, n) for o, n in zip(before[0], sources[0], strict=True))
+    step(runner, random_batch(4, size, seed=1))
+    assert model.block_losses.isfinite().all()
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_heads_take_maps_of_one_pixel(method):
+    model = build_model(method, 'resnet18', 32, num_blocks=9, stem='own')
+    assert model.block_units[-2][-1].output_shape[1:] == (1, 1)
+    _run(model, steps=1)
+    assert model.block_losses.isfinite().all()
 
 
 @pytest.mark.parametrize('method', METHODS)

@@ -9,7 +9,14 @@ from mman.models.recompute import PARTS, Recompute, frozen_statistics
 from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.live_bytes import LiveBytes
-from tests.helpers.settings import BACKBONES, METHODS, build_model, model_cfg, random_batch
+from tests.helpers.settings import (
+    BACKBONES,
+    METHODS,
+    build_model,
+    image_size,
+    model_cfg,
+    random_batch,
+)
 from tests.helpers.stand_in_runner import make_runner, step
 
 
@@ -38,7 +45,7 @@ def test_methods_train_the_same(method, recompute):
 
 @pytest.mark.parametrize('backbone', [name for name in BACKBONES if name != 'cifar_resnet20'])
 def test_backbones_train_the_same(backbone):
-    case = ('man', backbone, 64)
+    case = ('man', backbone, image_size(backbone))
     _assert_equal(_trained(*case, recompute='all'), _trained(*case))
 
 

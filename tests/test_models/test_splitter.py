@@ -94,6 +94,16 @@ def test_uniform_blocks_differ_by_one_unit_at_most():
         assert max(sizes) - min(sizes) <= 1 and sizes == sorted(sizes, reverse=True)
 
 
+def test_single_units_are_blocks_and_the_last_takes_the_rest():
+    every = ['stem', *(f'{s}.{u}' for s in (1, 2, 3) for u in range(5))]
+    # AugLocal with 5 units per aux network: the last 6 units train jointly.
+    assert _ends(num_blocks=11, strategy='single', stem='own') == [*every[:10], '3.4']
+    assert _ends(num_blocks=10, strategy='single') == [*every[1:10], '3.4']
+    assert _ends(num_blocks=16, strategy='single', stem='own') == every
+    assert _ends(num_blocks=2, strategy='single', stem='own') == ['stem', '3.4']
+    assert _ends(num_blocks=1, strategy='single', stem='own') == ['3.4']
+
+
 def test_one_block_is_the_whole_network():
     assert _ends(num_blocks=1) == ['3.4']
     assert _ends(num_blocks=1, stem='own') == ['3.4']
@@ -119,7 +129,11 @@ def test_ends_may_be_written_in_several_ways(ends):
             "16 is more than the 15 blocks.*stem='own' allows one more",
         ),
         (dict(num_blocks=5), r'num_blocks=5 is not in the preset .*\[2, 3, 4, 8\].*uniform'),
-        (dict(num_blocks=2, strategy='even'), "strategy='even' should be 'preset', 'uniform' or"),
+        (
+            dict(num_blocks=2, strategy='even'),
+            "strategy='even' should be 'preset', 'uniform', 'single' or 'memory'",
+        ),
+        (dict(num_blocks=17, strategy='single', stem='own'), '17 is more than the 16 blocks'),
         (dict(num_blocks=2, stem='none'), "stem='none' should be 'fused' or 'own'"),
         (dict(num_blocks=2, preset='vgg'), "preset='vgg' should be one of"),
         (dict(num_blocks=2, preset='resnet110'), "preset='resnet110' does not fit"),

@@ -1,3 +1,4 @@
+from .auglocal import AugLocalAuxHead
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
 from .dgl import DGLAuxHead
@@ -6,8 +7,10 @@ from .infopro_imagenet import InfoProImageNetAuxHead
 from .linear import LinearAuxHead
 from .loss_weight import loss_weight, require_loss
 from .momentum import MomentumAuxHead
+from .predsim import PredSimAuxHead
 
 __all__ = [
+    'AugLocalAuxHead',
     'AuxHead',
     'BlockContext',
     'DGLAuxHead',
@@ -16,6 +19,7 @@ __all__ = [
     'LinearAuxHead',
     'LocalBatch',
     'MomentumAuxHead',
+    'PredSimAuxHead',
     'loss_weight',
     'require_loss',
 ]

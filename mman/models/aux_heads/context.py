@@ -25,6 +25,8 @@ class BlockContext:
         num_classes (int): Number of classes.
         unit_init_cfg (dict | list | None): ``init_cfg`` of the backbone, for
             heads that copy units and initialise them anew.
+        end (int): Number of the last unit before ``next_units``, the stem being
+            0. Defaults to 0.
         recompute (Recompute): What the heads compute again in the backward
             pass. Defaults to nothing.
     """
@@ -36,6 +38,7 @@ class BlockContext:
     input_shape: tuple[int, int, int]
     num_classes: int
     unit_init_cfg: dict | list | None = None
+    end: int = 0
     recompute: Recompute = Recompute()
 
     @property

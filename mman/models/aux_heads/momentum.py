@@ -69,7 +69,10 @@ class MomentumAuxHead(AuxHead):
         self.register_buffer('num_updates', torch.zeros((), dtype=torch.int64))
         self.started = False
         host_context = dataclasses.replace(
-            context, feature_shape=unit.output_shape, next_units=context.next_units[1:]
+            context,
+            feature_shape=unit.output_shape,
+            next_units=context.next_units[1:],
+            end=context.end + 1,
         )
         self.host = build_strict(MODELS, host, 'aux_head.host', AuxHead, context=host_context)
         if isinstance(self.host, MomentumAuxHead):

@@ -42,26 +42,45 @@ def shaped_units(
         input_shape (Sequence[int]): (C, H, W) of one image.
 
     Raises:
-        UserError: If the backbone returns more than its last feature map, or
-            the units one after the other give another shape than it does.
+        UserError: If the backbone cannot be run on such images, returns more
+            than its last feature map, or the units one after the other give
+            another shape than it does.
     """
-    adapter = find_adapter(backbone)
+    name = type(backbone).__name__
+    try:
+        output_shapes, shapes = _fake_pass(backbone, input_shape)
+    except Exception as error:
+        # Whatever a foreign forward raises; the cause is in its own words.
+        cause = str(error).strip().split('\n')[0]
+        raise UserError(
+            f'{name} does not run on images of model.input_shape={tuple(input_shape)}, whole or '
+            f'unit by unit, and so cannot be cut ({type(error).__name__}: {cause})'
+        ) from error
+    if len(output_shapes) != 1:
+        raise UserError(
+            f'{name} should return its last feature map only, as a tuple of one, but returns '
+            f'{len(output_shapes)}: set out_indices to the last stage'
+        )
+    if output_shapes[0] != shapes[-1]:
+        raise UserError(
+            f'the units of {name} give {shapes[-1]} where the backbone gives {output_shapes[0]}: '
+            'set out_indices to the last stage; if it is, the unit adapter does not describe its '
+            'forward'
+        )
+    return [unit.with_shape(shape) for unit, shape in zip(units, shapes, strict=True)]
+
+
+def _fake_pass(
+    backbone: nn.Module, input_shape: Sequence[int]
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Shapes of what the backbone returns, and of every unit's output."""
     with fake_copy(backbone) as copied, torch.no_grad():
         images = torch.empty(FAKE_BATCH, *input_shape)
         outputs = copied(images)
         shapes, x = [], images
-        for unit in adapter(copied):
+        for unit in find_adapter(backbone)(copied):
             x = unit.module(x)
             shapes.append(tuple(x.shape[1:]))
-    name = type(backbone).__name__
-    if not isinstance(outputs, tuple) or len(outputs) != 1:
-        raise UserError(
-            f'{name} should return its last feature map only, as a tuple of one, but returns '
-            f'{len(outputs)}: set out_indices to the last stage'
-        )
-    if outputs[0].shape[1:] != x.shape[1:]:
-        raise UserError(
-            f'the units of {name} give {tuple(x.shape[1:])} where the backbone gives '
-            f'{tuple(outputs[0].shape[1:])}: its unit adapter does not describe its forward'
-        )
-    return [unit.with_shape(shape) for unit, shape in zip(units, shapes, strict=True)]
+    if not isinstance(outputs, tuple):
+        raise TypeError('it returns no tuple of one feature map')
+    return [tuple(output.shape[1:]) for output in outputs], shapes

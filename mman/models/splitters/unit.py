@@ -1,7 +1,13 @@
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
+
+
+def in_a_row(*parts: nn.Module) -> nn.Module:
+    """The parts applied one after the other, as one module."""
+    return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
 
 @dataclass(frozen=True)
@@ -14,16 +20,19 @@ class Unit:
     Args:
         stage (int): Stage of the backbone, from 1; 0 is the stem.
         index (int): Position in the stage, from 0.
-        parts (dict[str, nn.Module]): The modules that the unit applies one
-            after the other, by their path in the backbone.
+        parts (dict[str, nn.Module]): The modules that make up the unit, by
+            their path in the backbone, in the order of use.
         output_shape (tuple[int, ...] | None): Shape of the output of one
             sample, (C, H, W); None until it has been inferred.
+        compose (Callable): ``compose(*parts)`` makes them one module, without
+            parameters of its own. Defaults to applying one after the other.
     """
 
     stage: int
     index: int
     parts: dict[str, nn.Module]
     output_shape: tuple[int, ...] | None = None
+    compose: Callable[..., nn.Module] = in_a_row
 
     @property
     def name(self) -> str:
@@ -37,10 +46,15 @@ class Unit:
 
     @property
     def module(self) -> nn.Module:
-        """The unit as one callable module: its only part, or a Sequential."""
-        parts = list(self.parts.values())
-        return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+        """The unit as one callable module."""
+        return self.compose(*self.parts.values())
 
     def with_shape(self, shape: tuple[int, ...]) -> 'Unit':
         """The same unit, its output shape known."""
         return dataclasses.replace(self, output_shape=tuple(shape))
+
+    def within(self, backbone: nn.Module) -> 'Unit':
+        """The same unit over the modules that ``backbone`` has at its paths now."""
+        return dataclasses.replace(
+            self, parts={path: backbone.get_submodule(path) for path in self.parts}
+        )

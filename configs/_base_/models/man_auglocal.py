@@ -1,0 +1,12 @@
+_base_ = './cifar_resnet.py'
+
+# MAN (ECCV 2024) with AugLocal as its host; the blocks are those of AugLocal alone.
+model = dict(
+    splitter=dict(strategy='single', stem='own'),
+    aux_head=dict(
+        type='MomentumAuxHead',
+        mix='sum',
+        host=dict(type='AugLocalAuxHead', depth=5, tau=0.5),
+    ),
+)
+custom_hooks = [dict(type='MomentumUpdateHook', decay=0.995)]

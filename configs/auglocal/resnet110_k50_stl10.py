@@ -1,0 +1,12 @@
+_base_ = [
+    '../_base_/models/auglocal.py',
+    '../_base_/datasets/stl10.py',
+    '../_base_/schedules/sgd_bs128_400e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(depth=110),
+    splitter=dict(num_blocks=50),
+    input_shape=(3, 96, 96),
+)

@@ -1,0 +1,11 @@
+_base_ = [
+    '../_base_/models/predsim.py',
+    '../_base_/datasets/stl10.py',
+    '../_base_/schedules/sgd_bs128_400e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    splitter=dict(num_blocks=16, stem='own'),
+    input_shape=(3, 96, 96),
+)

@@ -1,0 +1,140 @@
+import copy
+from collections.abc import Sequence
+from numbers import Real
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import initialize
+from torch import nn
+
+from mman.registry import MODELS
+from mman.utils import UserError
+
+from ..splitters import Unit
+from ..splitters.rebuild import rebuild_unit
+from .base import AuxHead
+from .context import BlockContext, LocalBatch
+from .loss_weight import LossWeight, loss_weight, require_loss
+
+
+@MODELS.register_module()
+class AugLocalAuxHead(AuxHead):
+    """Aux network made like the units to come (AugLocal, Ma et al., ICLR 2024).
+
+    Copies of units after the block, picked uniformly and drawn anew, then a
+    global pool, a linear layer and cross-entropy; where the network is one unit
+    deep, a BatchNorm before the linear layer. See :func:`pyramid_depth` and
+    :func:`picked_units` for how many units and which.
+
+    As picks skip units, a copy takes the channels that the previous one gives.
+    It strides by 2 while the map is larger than where its unit stands in the
+    backbone, and by 1 otherwise, as in the release: after a jump over two
+    stages the next copy strides too, or the map stays larger.
+
+    The paper makes every unit a block and trains the last ``depth + 1`` jointly:
+    ``splitter=dict(strategy='single', stem='own', num_blocks=L - depth)`` of L
+    units. The head takes any split, and all units that remain if they are
+    fewer than the depth. ``strategy='memory'`` compares splits by the depth of the
+    block in the middle.
+
+    As a host in :class:`MomentumAuxHead` it sees the block's output after the
+    next unit, so picks are those of a block that ends one unit later (there may
+    be none left, and it classifies the mixed features). The depth stays that of
+    the block.
+
+    Args:
+        context (BlockContext): Where the head stands; its features are maps.
+        depth (int): Units of the first block's network, d. Defaults to 5.
+        tau (float): How far the depth falls towards the last block, 0 (not at
+            all) to 1 (to a single unit). Defaults to 0.5.
+        weight (float | list | dict): Weight of the loss, see
+            :func:`.loss_weight.loss_weight`. Defaults to 1.0.
+        init_cfg (dict | list | None): Defaults to None, torch's own for what
+            follows the copies, which are initialised like the backbone.
+
+    Raises:
+        UserError: If an argument is out of range, or a picked unit is of a kind
+            that cannot be rebuilt.
+    """
+
+    parts = ('classifier',)
+
+    def __init__(
+        self,
+        context: BlockContext,
+        depth: int = 5,
+        tau: float = 0.5,
+        weight: LossWeight = 1.0,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(context, init_cfg)
+        if type(depth) is not int or depth < 1:
+            raise UserError(f'depth={depth!r} of AugLocalAuxHead should be an integer from 1 on')
+        if not isinstance(tau, Real) or isinstance(tau, bool) or not 0 <= tau <= 1:
+            raise UserError(f'tau={tau!r} of AugLocalAuxHead should be a number from 0 to 1')
+        self.weight = loss_weight(weight, context, 'weight')
+        require_loss(context, weight=self.weight)
+        shape = self.require_map()
+        depth = pyramid_depth(context.index, context.num_blocks, depth, tau)
+        picks = picked_units(context.end, len(context.next_units), depth)
+        units = [context.next_units[pick - context.end - 1] for pick in picks]
+        channels = units[-1].output_shape[0] if units else shape[0]
+        self.num_units = len(units)
+        self.net = nn.Sequential(
+            *_copies(units, shape),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            *([nn.BatchNorm1d(channels)] if depth == 1 else []),
+            nn.Linear(channels, context.num_classes),
+        )
+
+    def init_weights(self) -> None:
+        """Initialise the copied units like the backbone, the rest by ``init_cfg``."""
+        if self.is_init:
+            return
+        super().init_weights()
+        if self.context.unit_init_cfg is not None:
+            initialize(self.net[: self.num_units], copy.deepcopy(self.context.unit_init_cfg))
+
+    def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
+        """See :meth:`AuxHead.loss`."""
+        logits = self.run('classifier', self.net, features)
+        return dict(loss_task=self.weight * F.cross_entropy(logits, batch.target))
+
+
+def pyramid_depth(index: int, num_blocks: int, depth: int, tau: float) -> int:
+    """Units of the aux network of block ``index``, from 0, of ``num_blocks``.
+
+    ``max(1, round(d * (1 - a) + a))`` with ``a = index * tau / (num_blocks - 2)``
+    (AugLocal, section 3.3); with two blocks it is d.
+    """
+    ratio = index * tau / (num_blocks - 2) if num_blocks > 2 else 0.0
+    return max(1, round(depth * (1 - ratio) + ratio))
+
+
+def picked_units(end: int, remaining: int, depth: int) -> list[int]:
+    """Numbers of the units to copy, the stem being 0 (AugLocal, section 3.2).
+
+    Args:
+        end (int): Number of the last unit before the network, l.
+        remaining (int): How many units follow it, L - l - 1.
+        depth (int): How many to pick, d.
+
+    Returns:
+        list[int]: ``round(l + (L - l - 1) / d * i)`` for i = 1 ... d, the last
+        unit included; all that remain if they are not more than d.
+    """
+    if remaining <= depth:
+        return list(range(end + 1, end + 1 + remaining))
+    return [round(end + remaining / depth * i) for i in range(1, depth + 1)]
+
+
+def _copies(units: Sequence[Unit], shape: tuple[int, int, int]) -> list[nn.Module]:
+    """The units rebuilt so that each takes what the one before gives."""
+    channels, side, _ = shape
+    copies = []
+    for unit in units:
+        stride = 2 if round(side / unit.output_shape[1]) > 1 else 1
+        copies.append(rebuild_unit(unit, channels, stride))
+        channels, side = unit.output_shape[0], -(-side // stride)
+    return copies

@@ -1,0 +1,37 @@
+from torch import nn
+
+from mman.registry import UNIT_ADAPTERS
+from mman.utils import UserError
+
+from ..unit import Unit
+
+
+@UNIT_ADAPTERS.register_module(name='ConvNeXt')
+def convnext_units(backbone: nn.Module) -> list[Unit]:
+    """Units of mmpretrain's ConvNeXt (v1 and v2): the stem, then every block.
+
+    The first block of a stage begins with the downsampling before it, and the
+    last block ends with the final norm.
+
+    Raises:
+        UserError: If the backbone returns a vector instead of a map.
+    """
+    # SparseConvNeXt has no such option; the pass of fake tensors refuses it.
+    if getattr(backbone, 'gap_before_final_norm', False):
+        raise UserError(
+            'model.backbone.gap_before_final_norm=True makes the last feature map a vector: set it '
+            "to False, with model.neck=dict(type='GlobalAveragePooling')"
+        )
+    units = [Unit(0, 0, {'downsample_layers.0': backbone.downsample_layers[0]})]
+    for i, blocks in enumerate(backbone.stages):
+        for index, block in enumerate(blocks):
+            parts = {}
+            if i > 0 and index == 0:
+                parts[f'downsample_layers.{i}'] = backbone.downsample_layers[i]
+            parts[f'stages.{i}.{index}'] = block
+            units.append(Unit(i + 1, index, parts))
+    norm = f'norm{len(backbone.stages) - 1}'
+    # Absent where out_indices leave the last stage out.
+    if hasattr(backbone, norm):
+        units[-1].parts[norm] = getattr(backbone, norm)
+    return units
