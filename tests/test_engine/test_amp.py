@@ -29,7 +29,8 @@ def amp_wrappers(model, optimizer=SGD, **cfg):
         dict(
             type='BlockAmpOptimWrapper',
             constructor='BlockOptimWrapperConstructor',
-            optimizer=dict(optimizer),
+            # As the optimizers that are written out below: a fused step rounds otherwise.
+            optimizer={'fused': False, **optimizer},
             **cfg,
         ),
     )
