@@ -84,7 +84,7 @@ def predict_memory(cfg: Config, batch_size: int) -> MemoryReport:
     with fake_copy(model) as copied:
         try:
             return _report(copied, cfg, batch_size)
-        except (RuntimeError, NotImplementedError) as error:
+        except RuntimeError as error:
             raise UserError(
                 f'model: an iteration at batch_size={batch_size} does not run on fake tensors, '
                 f'so its memory cannot be predicted: {error}'

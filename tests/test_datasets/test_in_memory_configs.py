@@ -10,6 +10,7 @@ from mmengine.config import Config
 from scipy.stats import chisquare
 
 from mman.registry import DATASETS, MODELS, TRANSFORMS
+from mman.utils.checkpoint import load_from_local
 from tests.helpers.pictures import counted, outcomes
 from tests.helpers.run_tool import run_tool
 
@@ -148,7 +149,7 @@ def test_a_training_without_augments_is_the_per_image_one(tmp_path):
         work_dir = tmp_path / name
         result = run_tool('train.py', config, '--work-dir', work_dir, '--seed', 1)
         assert result.returncode == 0, result.stderr
-        state = torch.load(work_dir / 'epoch_2.pth', weights_only=False)
+        state = load_from_local(work_dir / 'epoch_2.pth')
         runs.append((state['state_dict'], state['meta']['dataset_meta'], _accuracy(result)))
     (expected, *rest), (found, *other_rest) = runs
     assert rest == other_rest

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 from mman.registry import MODELS, TASK_UTILS
 from mman.utils import UserError, build_strict
 
-from ..aux_heads import AuxHead, BlockContext, LocalBatch
+from ..aux_heads import LocalBatch
 from ..memory import BlockCosts
 from ..recompute import Recompute
 from ..splitters import Unit
@@ -21,6 +21,8 @@ from .acceleration import (
     compile_modules,
     networks,
 )
+from .checks import check_inputs, check_recompute, checked_input_shape, checked_num_classes
+from .head_builder import HeadBuilder
 from .head_check import check_aux_heads
 from .local_block import LocalBlock, Losses
 
@@ -91,15 +93,17 @@ class LocalImageClassifier(ImageClassifier):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
-        self.input_shape = _checked_input_shape(input_shape)
-        self.num_classes = self._checked_num_classes()
+        self.input_shape = checked_input_shape(input_shape)
+        self.num_classes = checked_num_classes(self)
         self.recompute = Recompute(recompute)
         self.block_units = build_strict(TASK_UTILS, splitter, 'model.splitter').split(
             self.backbone, self.input_shape, partial(self.block_costs, aux_head)
         )
         # mmengine's list passes init_weights on to its members, torch's does not.
-        self.aux_heads = ModuleList(self._build_aux_heads(aux_head))
-        self._check_recompute()
+        self.aux_heads = ModuleList(
+            self._head_builder(aux_head, self.recompute).build(self.block_units)
+        )
+        check_recompute(self.recompute, self.aux_heads, self.backbone)
         check_aux_heads(self.aux_heads, self.input_shape)
         check_compile_options(compile)
         self.compile_options = compile
@@ -187,7 +191,7 @@ class LocalImageClassifier(ImageClassifier):
             )
         data = self.data_preprocessor(data, True)
         x = data['inputs'].contiguous(memory_format=self.memory_format)
-        self._check_inputs(x)
+        check_inputs(x, self.input_shape)
         if data['data_samples'] is None:
             raise UserError(
                 'a training batch has no labels: with an InMemoryDataset, data_preprocessor.type '
@@ -243,22 +247,13 @@ class LocalImageClassifier(ImageClassifier):
         Raises:
             UserError: If the aux heads are not alike.
         """
-        if not isinstance(aux_head, Mapping):
-            raise UserError(
-                "splitter.strategy='memory' compares blocks by the head they would have: give one "
-                f'model.aux_head for all blocks, not {aux_head!r}'
-            )
         recompute = recompute or self.recompute
-
-        def make_head(end: int) -> AuxHead:
-            context = self._context((num_blocks - 1) // 2, num_blocks, units, end, recompute)
-            return build_strict(MODELS, aux_head, 'model.aux_head', AuxHead, context=context)
-
+        builder = self._head_builder(aux_head, recompute)
         tail = nn.ModuleList([self.neck, self.head] if self.with_neck else [self.head])
         return BlockCosts(
             self.backbone,
             units,
-            make_head,
+            partial(builder.amid, num_blocks, units),
             tail,
             tail_loss,
             self.input_shape,
@@ -288,50 +283,9 @@ class LocalImageClassifier(ImageClassifier):
             inputs, data_samples, self.data_preprocessor.mean, self.data_preprocessor.std
         )
 
-    def _build_aux_heads(self, cfg: dict | Sequence[dict] | None) -> list[AuxHead]:
-        """The K - 1 aux heads."""
-        count = self.num_blocks - 1
-        if count == 0:
-            return []
-        if cfg is None:
-            raise UserError(
-                f'model.aux_head is missing: {self.num_blocks} local blocks need an aux head each '
-                'but the last; give its config, or num_blocks=1 for backpropagation'
-            )
-        many = isinstance(cfg, Sequence)
-        if many and len(cfg) != count:
-            raise UserError(
-                f'model.aux_head lists {len(cfg)} heads, but {count} blocks have one '
-                f'(num_blocks={self.num_blocks})'
-            )
-        heads = []
-        for k in range(count):
-            where = f'model.aux_head[{k}]' if many else 'model.aux_head'
-            head_cfg = cfg[k] if many else cfg
-            context = self._head_context(k)
-            heads.append(build_strict(MODELS, head_cfg, where, AuxHead, context=context))
-        return heads
-
-    def _head_context(self, index: int) -> BlockContext:
-        """What the aux head of one block is told."""
-        units = [unit for block in self.block_units for unit in block]
-        end = sum(len(block) for block in self.block_units[: index + 1]) - 1
-        return self._context(index, self.num_blocks, units, end, self.recompute)
-
-    def _context(
-        self, index: int, num_blocks: int, units: Sequence[Unit], end: int, recompute: Recompute
-    ) -> BlockContext:
-        """What the aux head of a block is told whose last unit is number ``end``."""
-        return BlockContext(
-            index=index,
-            num_blocks=num_blocks,
-            feature_shape=units[end].output_shape,
-            next_units=tuple(units[end + 1 :]),
-            input_shape=self.input_shape,
-            num_classes=self.num_classes,
-            unit_init_cfg=self.backbone.init_cfg,
-            end=end,
-            recompute=recompute,
+    def _head_builder(self, cfg: dict | Sequence[dict] | None, recompute: Recompute) -> HeadBuilder:
+        return HeadBuilder(
+            cfg, self.input_shape, self.num_classes, self.backbone.init_cfg, recompute
         )
 
     def _current_units(self) -> list[list[Unit]]:
@@ -354,41 +308,6 @@ class LocalImageClassifier(ImageClassifier):
         tail = [self.neck, self.head] if self.with_neck else [self.head]
         return self.recompute.run('classifier', tail_loss, tail, x, batch, modules=tail)
 
-    def _check_recompute(self) -> None:
-        """Every part that the config names is there, and nobody else recomputes."""
-        parts = {'stem', 'units', 'classifier'}.union(*(head.parts for head in self.aux_heads))
-        for name in self.recompute.listed:
-            if name not in parts:
-                raise UserError(
-                    f'model.recompute has {name!r}, but no aux head of this model has such a part'
-                )
-        if any(getattr(module, 'with_cp', False) for module in self.backbone.modules()):
-            raise UserError(
-                'model.backbone.with_cp=True would update running statistics twice a step: leave '
-                "it out and set model.recompute='block'"
-            )
-
-    def _checked_num_classes(self) -> int:
-        """Classes of the head, which the data preprocessor must agree with."""
-        if not self.with_head:
-            raise UserError('model.head is missing: the last block is trained by it')
-        classes = getattr(self.head, 'num_classes', None)
-        expected = getattr(self.data_preprocessor, 'num_classes', None)
-        if expected is not None and classes is not None and classes != expected:
-            raise UserError(
-                f'model.head.num_classes={classes} differs from data_preprocessor.num_classes='
-                f'{expected}'
-            )
-        return classes if classes is not None else expected
-
-    def _check_inputs(self, inputs: torch.Tensor) -> None:
-        """The heads were built for one image size; say so before they fail."""
-        if tuple(inputs.shape[1:]) != self.input_shape:
-            raise UserError(
-                f'model.input_shape={self.input_shape} differs from the training images, '
-                f'{tuple(inputs.shape[1:])}'
-            )
-
 
 def tail_loss(tail: Sequence[nn.Module], x: torch.Tensor, batch: LocalBatch) -> Losses:
     """Losses of a classifier's head, its neck before it if it has one.
@@ -403,13 +322,3 @@ def tail_loss(tail: Sequence[nn.Module], x: torch.Tensor, batch: LocalBatch) -> 
     for neck in necks:
         features = neck(features)
     return head.loss(features, list(batch.data_samples))
-
-
-def _checked_input_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    if (
-        not isinstance(shape, Sequence)
-        or len(shape) != 3
-        or not all(isinstance(n, int) and n > 0 for n in shape)
-    ):
-        raise UserError(f'model.input_shape={shape!r} should be (channels, height, width)')
-    return tuple(shape)
