@@ -13,14 +13,21 @@ from mman.engine.wrappers import LocalDistributedDataParallel
 from mman.models import MomentumAuxHead
 from mman.utils import register_all_modules
 from mman.utils.live_bytes import LiveBytes
-from tests.helpers.settings import METHODS, build_model, random_batch
+from tests.helpers.settings import CASES as TABLE
+from tests.helpers.settings import build_model, random_batch, start_heads
 from tests.helpers.stand_in_runner import SGD, make_runner, step
 
 ITERATIONS = 3
 SHARD = 8
 
 # name -> (method, what is special)
-CASES = {method: (method, {}) for method in METHODS} | {
+CASES = {
+    method if backbone == 'cifar_resnet20' else f'{method}-{backbone}': (
+        method,
+        dict(backbone=backbone),
+    )
+    for method, backbone in TABLE
+} | {
     'accumulation': ('man', dict(accumulative_counts=2)),
     'clipping': ('man', dict(clip_grad=dict(max_norm=0.1))),
     'one-block': ('man', dict(num_blocks=1)),
@@ -39,7 +46,9 @@ def build(case: str, dtype: torch.dtype) -> nn.Module:
     """The model of a case; every call gives the same weights."""
     method, special = CASES[case]
     splitter = dict(num_blocks=special['num_blocks']) if 'num_blocks' in special else {}
-    model = build_model(method, recompute=special.get('recompute', 'none'), **splitter).to(dtype)
+    backbone = special.get('backbone', 'cifar_resnet20')
+    recompute = special.get('recompute', 'none')
+    model = build_model(method, backbone, recompute=recompute, **splitter).to(dtype)
     model.data_preprocessor.forward = lambda data, training=False: data
     if special.get('frozen'):
         for name, p in model.backbone.named_parameters():
@@ -88,7 +97,7 @@ def train_rank(case: str, rank: int, world: int, dtype: torch.dtype) -> list[dic
     if rank:
         # Ranks that do not start alike must be made alike.
         with torch.no_grad():
-            model.backbone.conv1.weight.add_(1)
+            next(model.backbone.parameters()).add_(1)
     keys = {key: special[key] for key in ('reducer', 'blocks_per_reduction') if key in special}
     wrapped = LocalDistributedDataParallel(model, **keys)
     runner = make_runner(wrapped, _hooks(case, model), max_iters=ITERATIONS, **_wrapper_keys(case))
@@ -111,9 +120,7 @@ def train_one_process(case: str, world: int, dtype: torch.dtype) -> list[dict]:
     counts = special.get('accumulative_counts', 1)
     copies = [build(case, dtype) for _ in range(world)]
     for model in copies:
-        for k, head in enumerate(model.aux_heads):
-            if isinstance(head, MomentumAuxHead):
-                head.start(model.local_blocks[k + 1].first_unit)
+        start_heads(model)
     keys = {key: value for key, value in SGD.items() if key != 'type'}
     trained = [[p for p in model.parameters() if p.requires_grad] for model in copies]
     optimizers = [torch.optim.SGD(params, **keys) for params in trained]

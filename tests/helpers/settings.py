@@ -8,6 +8,7 @@ import copy
 import torch
 from mmpretrain.structures import DataSample
 
+from mman.models import MomentumAuxHead
 from mman.registry import MODELS
 from tests.helpers import small_backbones  # noqa: F401
 
@@ -39,6 +40,13 @@ METHODS = {
     'man-predsim': dict(type='MomentumAuxHead', mix='sum', host=PREDSIM),
     'manpp-auglocal': dict(type='MomentumAuxHead', mix='scaled', host=AUGLOCAL),
     'manpp-greedy': dict(type='MomentumAuxHead', mix='scaled', host=dict(type='LinearAuxHead')),
+    # As MAN++ for vision transformers.
+    'manpp-two-units': dict(
+        type='MomentumAuxHead',
+        mix='scaled',
+        bias_units=2,
+        host=dict(type='LinearAuxHead', norm=dict(type='LN')),
+    ),
 }
 
 # name -> (config of the backbone, channels that it ends with)
@@ -82,12 +90,40 @@ BACKBONES = {
         ),
         32,
     ),
+    'swin': (
+        dict(
+            type='SwinTransformer',
+            arch=dict(embed_dims=8, depths=[1, 2, 2], num_heads=[1, 2, 2]),
+            img_size=64,
+            window_size=2,
+            drop_path_rate=0.0,
+            out_indices=(2,),
+        ),
+        32,
+    ),
+    'vit': (
+        dict(
+            type='VisionTransformer',
+            arch=dict(embed_dims=24, num_layers=8, num_heads=2, feedforward_channels=48),
+            img_size=16,
+            patch_size=4,
+        ),
+        24,
+    ),
 }
+
+# Backbones that return a vector need no neck.
+WITHOUT_NECK = ('vit',)
+
+#: Every method on maps and on tokens.
+CASES = [(method, backbone) for backbone in ('cifar_resnet20', 'vit') for method in METHODS]
+#: Those, and MAN on every other backbone.
+ALL = CASES + [('man', name) for name in BACKBONES if name not in ('cifar_resnet20', 'vit')]
 
 
 def image_size(backbone: str) -> int:
     """Side of the images a backbone is tested on; VGG's widths cannot be made small."""
-    return {'cifar_resnet20': 16, 'vgg13_bn': 32}.get(backbone, 64)
+    return {'cifar_resnet20': 16, 'vit': 16, 'vgg13_bn': 32}.get(backbone, 64)
 
 
 def model_cfg(
@@ -108,7 +144,7 @@ def model_cfg(
         splitter=dict(type='LocalBlockSplitter', **splitter),
         input_shape=(3, size, size),
         aux_head=copy.deepcopy(METHODS[method]),
-        neck=dict(type='GlobalAveragePooling'),
+        neck=None if backbone in WITHOUT_NECK else dict(type='GlobalAveragePooling'),
         head=dict(type='LinearClsHead', num_classes=10, in_channels=channels),
         data_preprocessor=dict(mean=[125.3, 123.0, 113.9], std=[63.0, 62.1, 66.7]),
     )
@@ -120,6 +156,16 @@ def build_model(*args, **kwargs) -> torch.nn.Module:
     model = MODELS.build(model_cfg(*args, **kwargs))
     model.init_weights()
     return model.train()
+
+
+def start_heads(model: torch.nn.Module) -> None:
+    """Start every MomentumAuxHead, as the hook does."""
+    units = [unit.module for block in model.local_blocks for unit in block.units]
+    end = 0
+    for block, head in zip(model.local_blocks[:-1], model.aux_heads, strict=True):
+        end += len(block.units)
+        if isinstance(head, MomentumAuxHead):
+            head.start(*units[end : end + head.num_sources])
 
 
 def random_batch(count: int = 8, size: int = 16, seed: int = 0) -> dict:

@@ -13,7 +13,7 @@ from mman.models.aux_heads import BlockContext, LocalBatch, auglocal
 from mman.models.splitters import Unit
 from mman.models.splitters.adapters import find_adapter
 from mman.models.splitters.fake import shaped_units
-from mman.models.splitters.rebuild import rebuild_unit
+from mman.models.splitters.rebuild import copy_unit, rebuild_unit
 from mman.registry import MODELS, UNIT_REBUILDERS
 from tests.helpers.settings import BACKBONES, model_cfg
 
@@ -56,18 +56,22 @@ def _head(units, end, index=None, num_blocks=None, init=None, **cfg):
 @pytest.fixture
 def picked(monkeypatch):
     """Names of the units that heads copy, one list per head."""
-    found, rebuild, copies = [], auglocal.rebuild_unit, auglocal._copies
+    found, copies = [], auglocal._copies
 
     def new_list(*args):
         found.append([])
         return copies(*args)
 
-    def record(unit, *args):
-        found[-1].append(unit.name)
-        return rebuild(unit, *args)
+    def recording(function):
+        def record(unit, *args):
+            found[-1].append(unit.name)
+            return function(unit, *args)
+
+        return record
 
     monkeypatch.setattr(auglocal, '_copies', new_list)
-    monkeypatch.setattr(auglocal, 'rebuild_unit', record)
+    for name in ('copy_unit', 'rebuild_unit'):
+        monkeypatch.setattr(auglocal, name, recording(getattr(auglocal, name)))
     return found
 
 
@@ -216,10 +220,19 @@ def test_the_strided_convolution_is_that_of_the_style():
         assert found == strides and rebuilt.downsample[0].stride == (2, 2)
 
 
-def _strides_and_sides(units, shape, names):
+def _strides_and_sides(units, end, names):
     chosen = [unit for unit in units if unit.name in names.split()]
-    copies = auglocal._copies(chosen, shape)
-    x, sides = torch.randn(2, *shape), []
+    context = BlockContext(
+        index=0,
+        num_blocks=2,
+        feature_shape=units[end].output_shape,
+        next_units=tuple(units[end + 1 :]),
+        input_shape=(3, 64, 64),
+        num_classes=10,
+        end=end,
+    )
+    copies = auglocal._copies(context, [units.index(unit) - end for unit in chosen])
+    x, sides = torch.randn(2, *units[end].output_shape), []
     for copied, unit in zip(copies, chosen, strict=True):
         x = copied(x)
         assert x.shape[1] == unit.output_shape[0]
@@ -229,7 +242,7 @@ def _strides_and_sides(units, shape, names):
 
 def test_copies_follow_the_sizes_of_the_backbone():
     units = _units(_backbone(), 30)
-    assert _strides_and_sides(units, (8, 30, 30), '1.1 2.1 2.2 3.2') == (
+    assert _strides_and_sides(units, 0, '1.1 2.1 2.2 3.2') == (
         [1, 2, 1, 2],
         [30, 15, 15, 8],
     )
@@ -238,11 +251,10 @@ def test_copies_follow_the_sizes_of_the_backbone():
 def test_after_a_jump_over_two_stages_the_next_copy_strides_too():
     backbone = MODELS.build(dict(type='ResNet', depth=18, base_channels=8, stem_channels=8))
     units = _units(backbone, 64)
-    shape = units[0].output_shape
-    assert shape == (8, 16, 16)
-    assert _strides_and_sides(units, shape, '3.0 4.0 4.1') == ([2, 2, 2], [8, 4, 2])
-    assert _strides_and_sides(units, shape, '3.0 3.1 4.1') == ([2, 2, 2], [8, 4, 2])
-    assert _strides_and_sides(units, shape, '4.1') == ([2], [8])
+    assert units[0].output_shape == (8, 16, 16)
+    assert _strides_and_sides(units, 0, '3.0 4.0 4.1') == ([2, 2, 2], [8, 4, 2])
+    assert _strides_and_sides(units, 0, '3.0 3.1 4.1') == ([2, 2, 2], [8, 4, 2])
+    assert _strides_and_sides(units, 0, '4.1') == ([2], [8])
 
 
 @pytest.mark.parametrize(
@@ -347,7 +359,37 @@ def test_bad_arguments(cfg, message):
         _head(_units(_backbone()), 0, **cfg)
 
 
-def test_tokens_are_refused():
-    units = [Unit(0, 0, {'a': nn.Identity()}, (17, 64)), Unit(1, 0, {'b': nn.Identity()}, (17, 64))]
-    with pytest.raises(ValueError, match=r'AugLocalAuxHead needs feature maps.*\(17, 64\)'):
-        _head(units, 0)
+def _token_units(extra):
+    backbone = MODELS.build(
+        dict(
+            type='VisionTransformer',
+            arch=dict(embed_dims=8, num_layers=6, num_heads=2, feedforward_channels=16),
+            img_size=16,
+            patch_size=4,
+            with_cls_token=bool(extra),
+            out_type='cls_token' if extra else 'avg_featmap',
+        )
+    )
+    return _units(backbone)
+
+
+@pytest.mark.parametrize('extra', [1, 0])
+def test_layers_on_tokens_are_copied_and_the_class_token_or_the_mean_classified(extra):
+    units = _token_units(extra)
+    assert units[1].output_shape == (16 + extra, 8)
+    head = _head(units, 1, num_blocks=4, depth=2, tau=0.0)
+    batch, labels = _batch()
+    x = torch.randn(6, *head.context.feature_shape, requires_grad=True)
+    y = head.net[1](head.net[0](x))
+    # Picks 3.5, rounded to even, and the last layer, without the network's final norm.
+    assert [type(layer).__name__ for layer in head.net[:2]] == ['TransformerEncoderLayer'] * 2
+    pooled = y[:, 0] if extra else y.mean(1)
+    expected = F.cross_entropy(pooled @ head.net[-1].weight.T + head.net[-1].bias, labels)
+    assert head.loss(x, batch)['loss_task'].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_unit_of_any_kind_is_copied_for_its_own_input():
+    unit = Unit(2, 1, {'a': nn.Conv2d(4, 6, 1)})
+    copied = copy_unit(unit)
+    assert isinstance(copied, nn.Conv2d) and copied.weight.requires_grad
+    assert not torch.equal(copied.weight, unit.module.weight)

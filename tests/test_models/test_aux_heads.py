@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mman.models.aux_heads import BlockContext, LocalBatch
+from mman.models.aux_heads import AuxHead, BlockContext, LocalBatch
 from mman.models.losses import SupConLoss
 from mman.registry import MODELS
 
@@ -207,7 +207,80 @@ def test_bad_arguments(cfg, message):
         _head(**cfg)
 
 
-@pytest.mark.parametrize('type', ['LinearAuxHead', 'DGLAuxHead'])
-def test_tokens_are_refused_by_name(type):
-    with pytest.raises(ValueError, match=rf'{type} needs feature maps.*block 0 gives \(17, 64\)'):
+# --- Tokens ---
+
+
+def _token_head(type, shape, extra=0, image=(3, 16, 32), **cfg):
+    context = _context(shape, input_shape=image, num_extra_tokens=extra)
+    return _head(type, context=context, **cfg)
+
+
+def _images(shape):
+    samples = [DataSample().set_gt_label(label) for label in (0, 1, 1, 2, 0, 5)]
+    return LocalBatch(torch.rand(6, *shape), samples, 0.0, 255.0)
+
+
+@pytest.mark.parametrize('extra', [0, 1, 2])
+def test_linear_on_tokens_is_the_class_token_or_the_mean_normalised(extra):
+    head = _token_head('LinearAuxHead', (32 + extra, 8), extra, norm=dict(type='LN'))
+    x = torch.randn(6, 32 + extra, 8)
+    pooled = x[:, 0] if extra else x.mean(1)
+    centred = pooled - pooled.mean(1, keepdim=True)
+    normed = centred / (centred.pow(2).mean(1, keepdim=True) + 1e-5).sqrt()
+    logits = normed @ head.fc.weight.T + head.fc.bias
+    batch = _images((3, 16, 32))
+    expected = F.cross_entropy(logits, batch.target)
+    assert head.loss(x, batch)['loss_task'].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize('extra', [0, 1, 2])
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(type='DGLAuxHead'),
+        dict(type='PredSimAuxHead'),
+        dict(type='InfoProAuxHead', reconstruction_weight=1, task_weight=1),
+        dict(type='InfoProImageNetAuxHead', reconstruction_weight=1, task_weight=1),
+    ],
+    ids=lambda cfg: cfg['type'],
+)
+def test_heads_for_maps_see_the_patches_in_their_grid(cfg, extra):
+    """The same head on the same values, once as a map and once as tokens."""
+    on_map = _token_head(shape=(8, 4, 8), **cfg)
+    on_tokens = _token_head(shape=(32 + extra, 8), extra=extra, **cfg)
+    on_tokens.load_state_dict(on_map.state_dict())
+    x = torch.randn(6, 8, 4, 8)
+    patches = torch.stack([x[:, :, i, j] for i in range(4) for j in range(8)], 1)
+    tokens = torch.cat([torch.randn(6, extra, 8), patches], 1)
+    batch = _images((3, 16, 32))
+    expected, found = on_map.loss(x, batch), on_tokens.loss(tokens, batch)
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        assert found[key].item() == pytest.approx(value.item(), rel=1e-5), key
+
+
+@pytest.mark.parametrize('type', ['DGLAuxHead', 'PredSimAuxHead'])
+def test_tokens_that_lie_in_no_grid_like_the_image_are_refused(type):
+    with pytest.raises(ValueError, match='17 patch tokens of block 0 do not lie in a grid'):
         _head(type, (17, 64))
+    with pytest.raises(ValueError, match='neither a map .C, H, W. nor tokens'):
+        _head(type, (64,))
+
+
+def test_a_norm_that_cannot_be_built_is_named():
+    with pytest.raises(ValueError, match=r"norm=.*'Nope'.* of LinearAuxHead should be None or"):
+        _head('LinearAuxHead', (8, 4, 4), norm=dict(type='Nope'))
+
+
+class _MapsOnly(AuxHead):
+    def __init__(self, context):
+        super().__init__(context)
+        self.require_map()
+
+    def loss(self, features, batch):
+        return {}
+
+
+def test_a_head_may_ask_for_maps():
+    with pytest.raises(ValueError, match=r'_MapsOnly needs feature maps.*block 0 gives \(17, 64\)'):
+        _MapsOnly(_context((17, 64)))

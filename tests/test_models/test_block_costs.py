@@ -11,7 +11,7 @@ from mman.models.recompute import Recompute
 from mman.models.splitters.search import least_arithmetic, smallest_peak
 from mman.registry import MODELS
 from mman.utils import UserError
-from tests.helpers.settings import METHODS, model_cfg
+from tests.helpers.settings import CASES, model_cfg
 from tests.helpers.stand_in_runner import SGD
 
 WRAPPER = dict(type='BlockOptimWrapper', constructor='BlockOptimWrapperConstructor', optimizer=SGD)
@@ -22,15 +22,17 @@ def _spans(ends):
 
 
 @pytest.mark.parametrize('recompute', ['none', 'block', 'all'])
-@pytest.mark.parametrize('method', METHODS)
-def test_blocks_cost_what_a_whole_iteration_says(method, recompute):
+@pytest.mark.parametrize(('method', 'backbone'), CASES)
+def test_blocks_cost_what_a_whole_iteration_says(method, backbone, recompute):
     """Every block's peak and the sum of arithmetic, against the prediction of the whole."""
-    cfg = model_cfg(method, recompute=recompute, ends=['1.0', '2.1', '3.0', '3.2'])
+    tokens = backbone == 'vit'
+    ends = ['1.0', '1.3', '1.4', '1.7'] if tokens else ['1.0', '2.1', '3.0', '3.2']
+    cfg = model_cfg(method, backbone, recompute=recompute, ends=ends)
     report = predict_memory(Config(dict(model=cfg, optim_wrapper=WRAPPER)), 32)
     model = MODELS.build(cfg)
     units = [unit for block in model.block_units for unit in block]
     costs = model.block_costs(cfg['aux_head'], units, 4, 32, Recompute(recompute))
-    spans = _spans([1, 5, 7, 9])
+    spans = _spans([1, 4, 5, 8] if tokens else [1, 5, 7, 9])
     steady = report.parameters + report.buffers + report.optimizer
     images = 32 * 3 * 16 * 16  # as bytes
     for span, block in zip(spans, report.blocks, strict=True):

@@ -5,9 +5,10 @@ import torch
 
 from mman.models.aux_heads import LocalBatch
 from mman.registry import MODELS
-from tests.helpers.settings import METHODS, build_model, model_cfg, random_batch
+from tests.helpers.settings import METHODS, build_model, model_cfg, random_batch, start_heads
 
 MOMENTUM = [name for name, cfg in METHODS.items() if cfg['type'] == 'MomentumAuxHead']
+ONE_UNIT = [name for name in MOMENTUM if METHODS[name].get('bias_units', 1) == 1]
 
 
 def _inputs(model, k, seed=0):
@@ -20,7 +21,7 @@ def _batch():
     return LocalBatch(data['inputs'] / 255, data['data_samples'])
 
 
-@pytest.mark.parametrize('method', MOMENTUM)
+@pytest.mark.parametrize('method', ONE_UNIT)
 @pytest.mark.parametrize('k', [0, 1, 2])
 def test_the_host_sees_the_mix_of_two_copies_of_the_next_first_unit(method, k):
     model = build_model(method)
@@ -47,11 +48,43 @@ def test_the_host_sees_the_mix_of_two_copies_of_the_next_first_unit(method, k):
     assert head.host.context.feature_shape == model.block_units[k + 1][0].output_shape
 
 
+@pytest.mark.parametrize('backbone', ['cifar_resnet20', 'vit'])
+def test_the_mix_passes_copies_of_the_units_that_follow(backbone):
+    """MAN++ on vision transformers, with as many copies as are asked for."""
+    cfg = model_cfg('manpp-two-units', backbone, num_blocks=2, strategy='uniform')
+    cfg['aux_head']['bias_units'] = 3
+    torch.manual_seed(0)
+    model = MODELS.build(cfg).train()
+    (head,) = model.aux_heads
+    first, second, third = (unit.module for unit in model.block_units[1][:3])
+    start_heads(model)
+    assert all(p.requires_grad for p in head.later_bias_units.parameters())
+    with torch.no_grad():
+        head.scale.fill_(0.3)
+        for p in head.bias_unit.parameters():
+            p.add_(0.1)
+        for p in head.later_bias_units[1].parameters():
+            p.mul_(0.5)
+    x = _inputs(model, 0)
+    bias, last = copy.deepcopy(first), copy.deepcopy(third)
+    with torch.no_grad():
+        for p in bias.parameters():
+            p.add_(0.1)
+        for p in last.parameters():
+            p.mul_(0.5)
+    expected = last(second(0.3 * bias(x) + 1.7 * first(x)))
+    assert torch.allclose(head.mixed(x), expected, atol=1e-5)
+    assert head.host.context.feature_shape == model.block_units[1][2].output_shape
+    assert len(head.host.context.next_units) == 0 and head.num_sources == 3
+    sum(head.loss(x, _batch()).values()).backward()
+    assert all(p.grad is not None for p in head.later_bias_units.parameters())
+
+
 @pytest.mark.parametrize('method', MOMENTUM)
 def test_gradients_flow_through_the_average_but_not_into_it(method):
     model = build_model(method)
     head = model.aux_heads[1]
-    head.start(model.local_blocks[2].first_unit)
+    start_heads(model)
     with torch.no_grad():
         for p in head.bias_unit.parameters():
             p.zero_()
@@ -139,6 +172,9 @@ def test_the_head_does_not_hold_the_backbone():
         (dict(host=dict(type='LinearAuxHead', wieght=1)), "unknown key 'wieght'.*mean 'weight'"),
         (dict(host=dict(type='NoSuchHead')), "host.type='NoSuchHead' is not registered"),
         (dict(host=METHODS['man']), 'not another MomentumAuxHead'),
+        (dict(bias_units=0), 'bias_units=0 of MomentumAuxHead should be an integer from 1 to 6'),
+        (dict(bias_units=True), 'bias_units=True'),
+        (dict(bias_units=9), 'bias_units=9 .* the units after block 0'),
         (dict(host='LinearAuxHead'), "host should be a dict with the key 'type'"),
     ],
 )

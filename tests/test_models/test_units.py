@@ -32,7 +32,7 @@ def _assert_units_are_the_backbone(backbone, size):
     torch.manual_seed(1)
     x = images
     for unit in _units(backbone):
-        x = unit.module(x)
+        x = unit.whole(x)
     assert torch.equal(x, expected)
     # Running statistics moved alike: the same modules ran, each once.
     for key, value in backbone.state_dict().items():
@@ -88,19 +88,26 @@ def test_relatives_have_units_too(cfg, count):
     _assert_units_are_the_backbone(backbone, 32)
 
 
+def _names(path, part):
+    if isinstance(part, nn.Parameter):
+        return [path]
+    return [f'{path}.{key}' for key, _ in part.named_parameters()]
+
+
 @pytest.mark.parametrize('name', BACKBONES)
 def test_units_partition_the_parameters_and_keep_the_keys(name):
     backbone = _backbone(name)
     keys = list(backbone.state_dict())
     paths = {
-        f'{path}.{key}' if key else path
+        name
         for unit in _units(backbone)
-        for path, part in unit.parts.items()
-        for key, _ in part.named_parameters()
+        for path, part in unit.all_parts.items()
+        for name in _names(path, part)
     }
     names = [n for n, _ in backbone.named_parameters()]
     assert paths == set(names)
-    assert sum(len(list(u.module.parameters())) for u in _units(backbone)) == len(names)
+    assert sum(len(list(u.parameters())) for u in _units(backbone)) == len(names)
+    assert sum(len(list(u.whole.parameters())) for u in _units(backbone)) == len(names)
     assert list(backbone.state_dict()) == keys
 
 
@@ -115,6 +122,7 @@ def test_shapes_are_those_of_a_real_pass_and_the_pass_leaves_no_trace(name):
     for unit in shaped:
         x = unit.module(x)
         assert unit.output_shape == tuple(x.shape[1:])
+    assert unit.final_shape == tuple(backbone(torch.randn(2, 3, 64, 64))[-1].shape[1:])
 
 
 @pytest.mark.parametrize(
@@ -127,6 +135,8 @@ def test_shapes_are_those_of_a_real_pass_and_the_pass_leaves_no_trace(name):
         ('efficientnet', (1, 2, 2, 1)),
         ('densenet', (2, 2, 2)),
         ('convnext', (1, 1, 2, 1)),
+        ('swin', (1, 2, 2)),
+        ('vit', (8,)),
     ],
 )
 def test_units_are_named_by_stage_and_index(name, stages):
@@ -148,14 +158,19 @@ def test_units_are_named_by_stage_and_index(name, stages):
         ('convnext', 'stem', ['downsample_layers.0']),
         ('convnext', '3.0', ['downsample_layers.2', 'stages.2.0']),
         ('convnext', '4.0', ['downsample_layers.3', 'stages.3.0', 'norm3']),
+        ('swin', 'stem', ['patch_embed', 'drop_after_pos']),
+        ('swin', '1.0', ['stages.0.blocks.0', 'stages.0.downsample']),
+        ('swin', '3.1', ['stages.2.blocks.1', 'norm2']),
+        ('vit', 'stem', ['patch_embed', 'cls_token', 'pos_embed', 'drop_after_pos', 'pre_norm']),
+        ('vit', '1.7', ['layers.7', 'ln1']),
     ],
 )
 def test_units_take_along_what_has_no_name(name, unit, paths):
     (found,) = (u for u in _units(_backbone(name)) if u.name == unit)
-    assert list(found.parts) == paths
+    assert list(found.all_parts) == paths
 
 
-@pytest.mark.parametrize('name', ['convnext', 'densenet'])
+@pytest.mark.parametrize('name', ['convnext', 'densenet', 'swin', 'vit'])
 def test_a_unit_of_several_parts_follows_replaced_modules(name):
     backbone = _backbone(name)
     other = _backbone(name)
@@ -163,7 +178,7 @@ def test_a_unit_of_several_parts_follows_replaced_modules(name):
         moved = unit.within(other)
         assert moved.name == unit.name and moved.compose is unit.compose
         ours = {id(p) for p in other.parameters()}
-        assert {id(p) for p in moved.module.parameters()} <= ours
+        assert {id(p) for p in moved.whole.parameters()} <= ours
 
 
 def test_a_dense_layer_hands_on_all_maps_before_it():

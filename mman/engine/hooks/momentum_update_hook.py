@@ -82,7 +82,8 @@ class MomentumUpdateHook(Hook):
         if not self._pairs:
             runner.logger.warning('MomentumUpdateHook: the model has no MomentumAuxHead to update')
         for head, block in self._pairs:
-            head.start(block.first_unit)
+            units = [unit.module for later in blocks[block.index :] for unit in later.units]
+            head.start(*units[: head.num_sources])
         if self.timing == 'pre_step':
             for pair in self._pairs:
                 optimizer = runner.optim_wrapper[pair[1].name].optimizer

@@ -10,9 +10,8 @@ from torch import nn
 from mman.registry import MODELS
 from mman.utils import UserError
 
-from ..splitters import Unit
-from ..splitters.rebuild import rebuild_unit
-from .base import AuxHead
+from ..splitters.rebuild import copy_unit, rebuild_unit
+from .base import AuxHead, pooled_tokens
 from .context import BlockContext, LocalBatch
 from .loss_weight import LossWeight, loss_weight, require_loss
 
@@ -26,10 +25,12 @@ class AugLocalAuxHead(AuxHead):
     deep, a BatchNorm before the linear layer. See :func:`pyramid_depth` and
     :func:`picked_units` for how many units and which.
 
-    As picks skip units, a copy takes the channels that the previous one gives.
-    It strides by 2 while the map is larger than where its unit stands in the
-    backbone, and by 1 otherwise, as in the release: after a jump over two
-    stages the next copy strides too, or the map stays larger.
+    As picks skip units, a copy takes the channels that the previous one gives;
+    where the unit itself takes others, a rebuilder must know how to make it
+    (:mod:`mman.models.splitters.rebuild`). It then strides by 2 while the map is
+    larger than where its unit stands in the backbone, and by 1 otherwise, as in
+    the release: after a jump over two stages the next copy strides too, or the
+    map stays larger.
 
     The paper makes every unit a block and trains the last ``depth + 1`` jointly:
     ``splitter=dict(strategy='single', stem='own', num_blocks=L - depth)`` of L
@@ -43,7 +44,8 @@ class AugLocalAuxHead(AuxHead):
     the block.
 
     Args:
-        context (BlockContext): Where the head stands; its features are maps.
+        context (BlockContext): Where the head stands. Copies of units on tokens
+            take all tokens; then comes the class token, or their mean.
         depth (int): Units of the first block's network, d. Defaults to 5.
         tau (float): How far the depth falls towards the last block, 0 (not at
             all) to 1 (to a single unit). Defaults to 0.5.
@@ -74,16 +76,15 @@ class AugLocalAuxHead(AuxHead):
             raise UserError(f'tau={tau!r} of AugLocalAuxHead should be a number from 0 to 1')
         self.weight = loss_weight(weight, context, 'weight')
         require_loss(context, weight=self.weight)
-        shape = self.require_map()
         depth = pyramid_depth(context.index, context.num_blocks, depth, tau)
         picks = picked_units(context.end, len(context.next_units), depth)
-        units = [context.next_units[pick - context.end - 1] for pick in picks]
-        channels = units[-1].output_shape[0] if units else shape[0]
-        self.num_units = len(units)
+        copies = _copies(context, [pick - context.end for pick in picks])
+        given = context.after_units(picks[-1] - context.end) if picks else context
+        channels = given.channels
+        self.num_units = len(copies)
         self.net = nn.Sequential(
-            *_copies(units, shape),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
+            *copies,
+            *_pool(given),
             *([nn.BatchNorm1d(channels)] if depth == 1 else []),
             nn.Linear(channels, context.num_classes),
         )
@@ -129,12 +130,41 @@ def picked_units(end: int, remaining: int, depth: int) -> list[int]:
     return [round(end + remaining / depth * i) for i in range(1, depth + 1)]
 
 
-def _copies(units: Sequence[Unit], shape: tuple[int, int, int]) -> list[nn.Module]:
-    """The units rebuilt so that each takes what the one before gives."""
-    channels, side, _ = shape
-    copies = []
-    for unit in units:
-        stride = 2 if round(side / unit.output_shape[1]) > 1 else 1
+def _copies(context: BlockContext, picks: Sequence[int]) -> list[nn.Module]:
+    """Copies of units so that each takes what the one before gives.
+
+    Args:
+        context (BlockContext): Where the head stands.
+        picks (Sequence[int]): Which of the units that follow, from 1.
+    """
+    inputs = [context.feature_shape, *(unit.output_shape for unit in context.next_units)]
+    shape, copies = context.feature_shape, []
+    for pick in picks:
+        unit = context.next_units[pick - 1]
+        if shape == inputs[pick - 1]:
+            copies.append(copy_unit(unit))
+            shape = unit.output_shape
+            continue
+        channels, height, width = shape
+        stride = 2 if round(height / unit.output_shape[1]) > 1 else 1
         copies.append(rebuild_unit(unit, channels, stride))
-        channels, side = unit.output_shape[0], -(-side // stride)
+        shape = (unit.output_shape[0], -(-height // stride), -(-width // stride))
     return copies
+
+
+def _pool(context: BlockContext) -> list[nn.Module]:
+    """What makes (N, C) of the features."""
+    if len(context.feature_shape) == 3:
+        return [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return [_TokenPool(context.num_extra_tokens)]
+
+
+class _TokenPool(nn.Module):
+    """(N, L, C) to (N, C): the class token, or the mean where there is none."""
+
+    def __init__(self, num_extra_tokens: int):
+        super().__init__()
+        self.num_extra_tokens = num_extra_tokens
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return pooled_tokens(x, self.num_extra_tokens)

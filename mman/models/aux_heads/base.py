@@ -65,7 +65,7 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
         return self.context.recompute.run('classifier', self.loss, features, batch, modules=[self])
 
     def require_map(self) -> tuple[int, int, int]:
-        """(C, H, W) of the features.
+        """(C, H, W) of the features, for heads that take maps only.
 
         Raises:
             UserError: If the features are not a map.
@@ -77,3 +77,21 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
                 f'{self.context.index} gives {shape}'
             )
         return shape
+
+    def as_map(self, features: torch.Tensor) -> torch.Tensor:
+        """The features as a map, (N, *context.map_shape): of tokens the patches, in their grid."""
+        if features.ndim == 4:
+            return features
+        patches = features[:, self.context.num_extra_tokens :]
+        return patches.transpose(1, 2).unflatten(2, self.context.map_shape[1:])
+
+    def pooled(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, C): the mean of a map; of tokens the class token, or their mean without one."""
+        if features.ndim == 4:
+            return features.mean(dim=(2, 3))
+        return pooled_tokens(features, self.context.num_extra_tokens)
+
+
+def pooled_tokens(tokens: torch.Tensor, num_extra_tokens: int) -> torch.Tensor:
+    """(N, L, C) to (N, C): the class token, or the mean where there is none."""
+    return tokens[:, 0] if num_extra_tokens else tokens.mean(dim=1)

@@ -1,11 +1,15 @@
 """What an aux head is told: at construction (BlockContext), per step (LocalBatch)."""
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from mmpretrain.structures import DataSample
+
+from mman.utils import UserError
 
 from ..recompute import Recompute
 from ..splitters import Unit
@@ -19,7 +23,8 @@ class BlockContext:
         index (int): Block that the head trains, from 0.
         num_blocks (int): K, the last block included. It has no aux head, so
             there are K - 1 heads.
-        feature_shape (tuple[int, ...]): (C, H, W) of what the head is given.
+        feature_shape (tuple[int, ...]): (C, H, W) of what the head is given, or
+            (L, C) if it is tokens.
         next_units (tuple[Unit, ...]): The units after the block, in order.
         input_shape (tuple[int, int, int]): (C, H, W) of an image.
         num_classes (int): Number of classes.
@@ -29,6 +34,9 @@ class BlockContext:
             0. Defaults to 0.
         recompute (Recompute): What the heads compute again in the backward
             pass. Defaults to nothing.
+        num_extra_tokens (int): How many of the L tokens are no patches of the
+            image; they come first, the class token before others. Defaults to
+            0.
     """
 
     index: int
@@ -40,11 +48,58 @@ class BlockContext:
     unit_init_cfg: dict | list | None = None
     end: int = 0
     recompute: Recompute = Recompute()
+    num_extra_tokens: int = 0
 
     @property
     def num_heads(self) -> int:
         """Blocks that have an aux head: all but the last."""
         return self.num_blocks - 1
+
+    @property
+    def channels(self) -> int:
+        """C of the features.
+
+        Raises:
+            UserError: If they are neither a map nor tokens.
+        """
+        shape = self.feature_shape
+        if len(shape) not in (2, 3):
+            raise UserError(
+                f'block {self.index} gives features of shape {shape}, which are neither a map '
+                '(C, H, W) nor tokens (L, C)'
+            )
+        return shape[0] if len(shape) == 3 else shape[1]
+
+    @property
+    def map_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the features as a map; tokens of patches lie in a grid like the image.
+
+        Raises:
+            UserError: If they are neither a map nor tokens in such a grid.
+        """
+        channels = self.channels
+        if len(self.feature_shape) == 3:
+            return self.feature_shape
+        patches = self.feature_shape[0] - self.num_extra_tokens
+        _, height, width = self.input_shape
+        rows = max(round(math.sqrt(patches * height / width)), 1)
+        if patches % rows or rows * width != patches // rows * height:
+            raise UserError(
+                f'the {patches} patch tokens of block {self.index} do not lie in a grid like the '
+                f'{height} x {width} image, so that they are no map'
+            )
+        return channels, rows, patches // rows
+
+    def after_units(self, count: int) -> 'BlockContext':
+        """The same for a head that is given what the next ``count`` units make of the features."""
+        last = self.next_units[count - 1]
+        return dataclasses.replace(
+            self,
+            feature_shape=last.output_shape,
+            num_extra_tokens=last.num_extra_tokens,
+            next_units=self.next_units[count:],
+            end=self.end + count,
+        )
 
 
 @dataclass

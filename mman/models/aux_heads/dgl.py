@@ -15,7 +15,7 @@ class DGLAuxHead(AuxHead):
     """Aux classifier of decoupled greedy learning (DGL, Belilovsky et al. 2020).
 
     Args:
-        context (BlockContext): Where the head stands; its features are maps.
+        context (BlockContext): Where the head stands. Of tokens it sees the patches, as a map.
         variant (str): 'dgl', the network of the common baselines: average-pool
             to a quarter of the side (rounded up), three 1 x 1 convolutions as
             wide as the features, pool to 2 x 2, two hidden layers four times as
@@ -41,7 +41,7 @@ class DGLAuxHead(AuxHead):
         super().__init__(context, init_cfg)
         self.weight = loss_weight(weight, context, 'weight')
         require_loss(context, weight=self.weight)
-        channels, height, width = self.require_map()
+        channels, height, width = context.map_shape
         if variant == 'dgl':
             pool = (-(-height // 4), -(-width // 4))
             conv, grid, hidden = channels, 2, [4 * channels] * 2
@@ -61,7 +61,7 @@ class DGLAuxHead(AuxHead):
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
-        logits = self.run('classifier', self.head, self.pool(features))
+        logits = self.run('classifier', self.head, self.pool(self.as_map(features)))
         return dict(loss_task=self.weight * F.cross_entropy(logits, batch.target))
 
 

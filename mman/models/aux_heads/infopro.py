@@ -28,7 +28,7 @@ class InfoProAuxHead(AuxHead):
     on, times ``widen``; further ones keep the width.
 
     Args:
-        context (BlockContext): Where the head stands; its features are maps.
+        context (BlockContext): Where the head stands. Of tokens it sees the patches, as a map.
         reconstruction_weight (float | list | dict): See
             :func:`.loss_weight.loss_weight`.
         task_weight (float | list | dict): Likewise.
@@ -84,7 +84,7 @@ class InfoProAuxHead(AuxHead):
             reconstruction_weight=self.reconstruction_weight,
             task_weight=self.task_weight,
         )
-        channels = self.require_map()[0]
+        channels = context.map_shape[0]
         if self.reconstruction_weight:
             self.decoder = ImageDecoder(channels, context.input_shape, widen, decoder)
         if self.task_weight:
@@ -102,7 +102,7 @@ def infopro_losses(
     head: AuxHead, features: torch.Tensor, batch: LocalBatch
 ) -> dict[str, torch.Tensor]:
     """Weighted losses of a head with InfoPro's two networks; see :meth:`AuxHead.loss`."""
-    losses = {}
+    features, losses = head.as_map(features), {}
     if head.reconstruction_weight:
         # Never in half precision, whatever the autocast dtype of the decoder.
         logits = head.run('decoder', head.decoder, features)

@@ -23,7 +23,7 @@ class InfoProImageNetAuxHead(AuxHead):
     follow the same rule.
 
     Args:
-        context (BlockContext): Where the head stands; its features are maps.
+        context (BlockContext): Where the head stands. Of tokens it sees the patches, as a map.
         reconstruction_weight (float | list | dict): See
             :func:`.loss_weight.loss_weight`.
         task_weight (float | list | dict): Likewise.
@@ -60,7 +60,7 @@ class InfoProImageNetAuxHead(AuxHead):
             reconstruction_weight=self.reconstruction_weight,
             task_weight=self.task_weight,
         )
-        shape = self.require_map()
+        shape = context.map_shape
         if self.reconstruction_weight:
             self.decoder = ImageNetDecoder(shape, context.input_shape, decoder)
         if self.task_weight:

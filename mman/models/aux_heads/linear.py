@@ -1,8 +1,10 @@
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
 from torch import nn
 
 from mman.registry import MODELS
+from mman.utils import UserError
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
@@ -14,24 +16,48 @@ class LinearAuxHead(AuxHead):
     """Greedy supervised learning: pooled features, one linear layer, cross-entropy.
 
     The simplest local loss (Belilovsky et al. 2019; the baseline 'greedy SL'
-    of InfoPro, ICLR 2021, section 4).
+    of InfoPro, ICLR 2021, section 4). Of tokens it takes the class token, or
+    their mean where there is none; with ``norm=dict(type='LN')`` it is the head
+    of MAN++ (TPAMI 2026) for vision transformers.
 
     Args:
-        context (BlockContext): Where the head stands; its features are maps.
+        context (BlockContext): Where the head stands.
+        norm (dict | None): Config of a norm layer of the pooled features, as
+            ``dict(type='LN')``. Defaults to None.
         weight (float | list | dict): Weight of the loss, see
             :func:`.loss_weight.loss_weight`. Defaults to 1.0.
         init_cfg (dict | list | None): Defaults to None, torch's own.
     """
 
     def __init__(
-        self, context: BlockContext, weight: LossWeight = 1.0, init_cfg: dict | list | None = None
+        self,
+        context: BlockContext,
+        norm: dict | None = None,
+        weight: LossWeight = 1.0,
+        init_cfg: dict | list | None = None,
     ):
         super().__init__(context, init_cfg)
         self.weight = loss_weight(weight, context, 'weight')
         require_loss(context, weight=self.weight)
-        self.fc = nn.Linear(self.require_map()[0], context.num_classes)
+        self.norm = nn.Identity() if norm is None else _norm(norm, context.channels)
+        self.fc = nn.Linear(context.channels, context.num_classes)
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
-        logits = self.fc(features.mean(dim=(2, 3)))
+        logits = self.fc(self.norm(self.pooled(features)))
         return dict(loss_task=self.weight * F.cross_entropy(logits, batch.target))
+
+
+def _norm(cfg: dict, channels: int) -> nn.Module:
+    """mmcv's norm layer of a config.
+
+    Raises:
+        UserError: If it cannot be built.
+    """
+    try:
+        return build_norm_layer(dict(cfg), channels)[1]
+    except Exception as error:
+        raise UserError(
+            f"norm={cfg!r} of LinearAuxHead should be None or a norm layer's config, such as "
+            f"dict(type='LN'): {error}"
+        ) from error

@@ -1,5 +1,4 @@
 import copy
-import dataclasses
 
 import torch
 from mmengine.model import initialize
@@ -25,6 +24,10 @@ class MomentumAuxHead(AuxHead):
     - mix 'scaled': ``s * bias(x) + (2 - s) * momentum(x)`` with a learnable
       scalar s per block that starts at 1 (MAN++, TPAMI 2026).
 
+    With ``bias_units`` above 1 the mix then passes copies of the units that
+    follow that first one, which are bias units too (MAN++ takes two in vision
+    transformers).
+
     The average is kept by :class:`mman.engine.hooks.MomentumUpdateHook`, over
     parameters only: the momentum unit stays in train mode, normalises by batch
     statistics, and keeps its own running ones.
@@ -32,7 +35,9 @@ class MomentumAuxHead(AuxHead):
     Args:
         context (BlockContext): Where the head stands.
         host (dict): Config of the host head, any registered aux head. Its
-            features have the shape of the next block's first unit's output.
+            features have the shape of the output of the last unit copied.
+        bias_units (int): How many of the units that follow are copied as bias
+            units. Defaults to 1.
         mix (str): 'sum' or 'scaled'. Defaults to 'sum'.
         momentum_init (str): 'source', equal to the copied unit when training
             starts, or 'random', initialised like the backbone but apart, as
@@ -46,6 +51,7 @@ class MomentumAuxHead(AuxHead):
         self,
         context: BlockContext,
         host: dict,
+        bias_units: int = 1,
         mix: str = 'sum',
         momentum_init: str = 'source',
         bias_init: str = 'source',
@@ -59,37 +65,41 @@ class MomentumAuxHead(AuxHead):
                 raise UserError(
                     f"{key}={value!r} of MomentumAuxHead should be 'source' or 'random'"
                 )
+        remaining = len(context.next_units)
+        if type(bias_units) is not int or not 1 <= bias_units <= remaining:
+            raise UserError(
+                f'bias_units={bias_units!r} of MomentumAuxHead should be an integer from 1 to '
+                f'{remaining}, the units after block {context.index}'
+            )
         self.momentum_init = momentum_init
         self.bias_init = bias_init
-        unit = context.next_units[0]
-        self.momentum_unit = copy.deepcopy(unit.module).requires_grad_(False)
-        self.bias_unit = copy.deepcopy(unit.module).requires_grad_(True)
+        self.num_sources = bias_units
+        first, *others = context.next_units[:bias_units]
+        self.momentum_unit = copy.deepcopy(first.module).requires_grad_(False)
+        self.bias_unit = copy.deepcopy(first.module).requires_grad_(True)
+        self.later_bias_units = nn.ModuleList(
+            copy.deepcopy(unit.module).requires_grad_(True) for unit in others
+        )
         self.scale = nn.Parameter(torch.tensor(1.0)) if mix == 'scaled' else None
         # Zero tells a fresh start from a resumed one.
         self.register_buffer('num_updates', torch.zeros((), dtype=torch.int64))
         self.started = False
-        host_context = dataclasses.replace(
-            context,
-            feature_shape=unit.output_shape,
-            next_units=context.next_units[1:],
-            end=context.end + 1,
+        self.host = build_strict(
+            MODELS, host, 'aux_head.host', AuxHead, context=context.after_units(bias_units)
         )
-        self.host = build_strict(MODELS, host, 'aux_head.host', AuxHead, context=host_context)
         if isinstance(self.host, MomentumAuxHead):
             raise UserError('aux_head.host should be a host head, not another MomentumAuxHead')
         self.parts = ('momentum_unit', 'bias_unit', *self.host.parts)
 
     def init_weights(self) -> None:
-        """Initialise the host, and the two units where they are 'random'."""
+        """Initialise the host, and the units where they are 'random'."""
         if self.is_init:
             return
         super().init_weights()
-        for how, unit in (
-            (self.momentum_init, self.momentum_unit),
-            (self.bias_init, self.bias_unit),
-        ):
-            if how == 'random' and self.context.unit_init_cfg is not None:
-                initialize(unit, copy.deepcopy(self.context.unit_init_cfg))
+        cfg = self.context.unit_init_cfg
+        for how, unit, _ in self._copies():
+            if how == 'random' and cfg is not None:
+                initialize(unit, copy.deepcopy(cfg))
 
     def train(self, mode: bool = True) -> 'MomentumAuxHead':
         """Set the mode of all but the momentum unit, which stays in train mode."""
@@ -98,12 +108,16 @@ class MomentumAuxHead(AuxHead):
         return self
 
     def mixed(self, features: torch.Tensor) -> torch.Tensor:
-        """What the host head sees, (N, *shape of the next unit's output)."""
+        """What the host head sees, (N, *shape of the output of the last unit copied)."""
         bias = self.run('bias_unit', self.bias_unit, features)
         momentum = self.run('momentum_unit', self.momentum_unit, features)
         if self.scale is None:
-            return bias + momentum
-        return self.scale * bias + (2 - self.scale) * momentum
+            mixed = bias + momentum
+        else:
+            mixed = self.scale * bias + (2 - self.scale) * momentum
+        for unit in self.later_bias_units:
+            mixed = self.run('bias_unit', unit, mixed)
+        return mixed
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """The host head's losses on the mixed features; see :meth:`AuxHead.loss`.
@@ -120,20 +134,27 @@ class MomentumAuxHead(AuxHead):
         return self.host.local_loss(self.mixed(features), batch)
 
     @torch.no_grad()
-    def start(self, source: nn.Module) -> None:
+    def start(self, *sources: nn.Module) -> None:
         """Make the units whose init is 'source' equal to it, once.
 
         Call it after weights are initialised, loaded or resumed; after an
         update it copies nothing, so a resumed run goes on where it was.
 
         Args:
-            source (nn.Module): The first unit of the next block.
+            *sources (nn.Module): The units after the block, in order, the first
+                of the next block before others; as many as :attr:`num_sources`.
         """
         if self.num_updates == 0:
-            for how, unit in (
-                (self.momentum_init, self.momentum_unit),
-                (self.bias_init, self.bias_unit),
-            ):
+            for how, unit, place in self._copies():
                 if how == 'source':
+                    source = sources[place]
                     torch._foreach_copy_(list(unit.parameters()), list(source.parameters()))
         self.started = True
+
+    def _copies(self) -> list[tuple[str, nn.Module, int]]:
+        """How every copied unit starts, the unit, and the place of its source."""
+        biases = [self.bias_unit, *self.later_bias_units]
+        return [
+            (self.momentum_init, self.momentum_unit, 0),
+            *((self.bias_init, unit, place) for place, unit in enumerate(biases)),
+        ]

@@ -23,7 +23,7 @@ class PredSimAuxHead(AuxHead):
     built.
 
     Args:
-        context (BlockContext): Where the head stands; its features are maps.
+        context (BlockContext): Where the head stands. Of tokens it sees the patches, as a map.
         similarity_weight (float | list | dict): See
             :func:`.loss_weight.loss_weight`. Defaults to 0.99.
         prediction_weight (float | list | dict): Likewise. Defaults to 0.01.
@@ -69,7 +69,7 @@ class PredSimAuxHead(AuxHead):
             similarity_weight=self.similarity_weight,
             prediction_weight=self.prediction_weight,
         )
-        shape = self.require_map()
+        shape = context.map_shape
         if self.similarity_weight:
             self.similarity = _similarity_net(shape, similarity_std)
         if self.prediction_weight:
@@ -77,7 +77,7 @@ class PredSimAuxHead(AuxHead):
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
-        losses = {}
+        features, losses = self.as_map(features), {}
         if self.similarity_weight:
             found = self.run('classifier', self.similarity, features)
             labels = _label_vectors(batch.target, self.context.num_classes, found.dtype)

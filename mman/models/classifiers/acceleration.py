@@ -61,6 +61,9 @@ def networks(head: AuxHead) -> list[nn.Module]:
     for child in head.children():
         if isinstance(child, AuxHead):
             found += networks(child)
+        elif isinstance(child, nn.ModuleList):
+            # Never called itself; its members are.
+            found += list(child)
         elif any(True for _ in child.parameters()):
             found.append(child)
     return found

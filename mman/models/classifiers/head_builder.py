@@ -70,6 +70,7 @@ class HeadBuilder:
             unit_init_cfg=self.unit_init_cfg,
             end=end,
             recompute=self.recompute,
+            num_extra_tokens=units[end].num_extra_tokens,
         )
         where = f'model.aux_head[{index}]' if many else 'model.aux_head'
         cfg = self.cfg[index] if many else self.cfg

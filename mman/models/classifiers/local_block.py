@@ -6,6 +6,7 @@ from torch import nn
 from ..aux_heads import LocalBatch
 from ..recompute import Recompute
 from ..splitters import Unit
+from ..splitters.unit import Part
 
 Losses = dict[str, torch.Tensor]
 
@@ -41,11 +42,11 @@ class LocalBlock(nn.Module):
         self.index = index
         self.units = tuple(units)
         # In a tuple, hence not registered a second time.
-        self._layers = tuple(unit.module for unit in units)
+        self._layers = tuple(unit.whole for unit in units)
         self._loss = loss
         self._recompute = recompute or Recompute()
         for unit in units:
-            for path, part in unit.parts.items():
+            for path, part in unit.all_parts.items():
                 _register(self, f'backbone.{path}', part)
         for path, part in trainers.items():
             _register(self, path, part)
@@ -63,7 +64,7 @@ class LocalBlock(nn.Module):
     @property
     def first_unit(self) -> nn.Module:
         """The unit that the previous block's MomentumAuxHead copies."""
-        return self._layers[0]
+        return self.units[0].module
 
     def forward(self, x: torch.Tensor, batch: LocalBatch) -> tuple[torch.Tensor, Losses]:
         """Output for the next block, detached, and the losses of this one.
@@ -77,11 +78,14 @@ class LocalBlock(nn.Module):
         return x.detach(), self._loss(x, batch)
 
 
-def _register(root: nn.Module, path: str, module: nn.Module) -> None:
-    """Make ``module`` reachable from ``root`` under a dotted path."""
+def _register(root: nn.Module, path: str, part: Part) -> None:
+    """Make ``part`` reachable from ``root`` under a dotted path."""
     *parents, leaf = path.split('.')
     for name in parents:
         if name not in root._modules:
             root.add_module(name, nn.Module())
         root = root.get_submodule(name)
-    root.add_module(leaf, module)
+    if isinstance(part, nn.Parameter):
+        root.register_parameter(leaf, part)
+    else:
+        root.add_module(leaf, part)

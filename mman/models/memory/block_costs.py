@@ -56,7 +56,7 @@ class BlockCosts:
         self._backbone = backbone
         self._make_head = make_head
         self._last = (last_head, last_loss)
-        self._shapes = [tuple(input_shape), *(unit.output_shape for unit in units)]
+        self._shapes = [tuple(input_shape), *(unit.final_shape for unit in units)]
         self._measured: dict[tuple, Any] = {}
         self._heads: dict[int, Cost] = {}
         # end -> whether the head there asks for the images in [0, 1]
@@ -127,7 +127,7 @@ class BlockCosts:
         return found
 
     def _measure_unit(self, unit: Unit, shape: tuple[int, ...], first: bool, last: bool) -> Cost:
-        module, part = unit.module, 'stem' if unit.is_stem else 'units'
+        module, part = unit.whole, 'stem' if unit.is_stem else 'units'
         key = (repr(module), part, shape, first, last)
         if key not in self._measured:
             x = torch.empty(self.batch_size, *shape, requires_grad=not first)

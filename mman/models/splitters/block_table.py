@@ -16,9 +16,7 @@ def block_table(model: nn.Module) -> str:
     """
     rows = [_HEADERS]
     for k, units in enumerate(model.block_units):
-        parameters = [
-            p for unit in units for part in unit.parts.values() for p in part.parameters()
-        ]
+        parameters = [p for unit in units for p in unit.parameters()]
         span = units[0].name if len(units) == 1 else f'{units[0].name} - {units[-1].name}'
         is_last = k == model.num_blocks - 1
         head = model.head if is_last else model.aux_heads[k]
@@ -26,7 +24,7 @@ def block_table(model: nn.Module) -> str:
             (
                 str(k),
                 f'{span} ({len(units)})',
-                ' x '.join(map(str, units[-1].output_shape)),
+                ' x '.join(map(str, units[-1].final_shape)),
                 _count(parameters),
                 f'(head) {type(head).__name__}' if is_last else _head_name(head),
                 _count(head.parameters()),

@@ -37,7 +37,7 @@ def shaped_units(
     """The units with their output shapes, from one fake pass of the backbone.
 
     Args:
-        backbone (nn.Module): Any backbone that returns a tuple of one map.
+        backbone (nn.Module): Any backbone that returns a tuple of one tensor.
         units (Sequence[Unit]): Its units, in order.
         input_shape (Sequence[int]): (C, H, W) of one image.
 
@@ -61,19 +61,20 @@ def shaped_units(
             f'{name} should return its last feature map only, as a tuple of one, but returns '
             f'{len(output_shapes)}: set out_indices to the last stage'
         )
-    if output_shapes[0] != shapes[-1]:
+    *shapes, final = shapes
+    if output_shapes[0] != final:
         raise UserError(
-            f'the units of {name} give {shapes[-1]} where the backbone gives {output_shapes[0]}: '
+            f'the units of {name} give {final} where the backbone gives {output_shapes[0]}: '
             'set out_indices to the last stage; if it is, the unit adapter does not describe its '
             'forward'
         )
-    return [unit.with_shape(shape) for unit, shape in zip(units, shapes, strict=True)]
+    return [unit.with_shape(shape, final) for unit, shape in zip(units, shapes, strict=True)]
 
 
 def _fake_pass(
     backbone: nn.Module, input_shape: Sequence[int]
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """Shapes of what the backbone returns, and of every unit's output."""
+    """Shapes of what the backbone returns; of every unit's output, and the last's whole."""
     with fake_copy(backbone) as copied, torch.no_grad():
         images = torch.empty(FAKE_BATCH, *input_shape)
         outputs = copied(images)
@@ -81,6 +82,9 @@ def _fake_pass(
         for unit in find_adapter(backbone)(copied):
             x = unit.module(x)
             shapes.append(tuple(x.shape[1:]))
+        if unit.output is not None:
+            x = unit.output.module(x)
+        shapes.append(tuple(x.shape[1:]))
     if not isinstance(outputs, tuple):
         raise TypeError('it returns no tuple of one feature map')
     return [tuple(output.shape[1:]) for output in outputs], shapes

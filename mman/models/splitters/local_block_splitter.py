@@ -10,6 +10,7 @@ from .fake import shaped_units
 from .presets import DEFAULT_PRESETS, PRESETS
 from .search import Costs, smallest_peak
 from .unit import Unit
+from .value_check import check_values
 
 End = str | Sequence[int]
 
@@ -98,6 +99,7 @@ class LocalBlockSplitter:
                 value and what would be right.
         """
         units = shaped_units(backbone, find_adapter(backbone)(backbone), input_shape)
+        check_values(backbone, units, input_shape)
         names = [unit.name for unit in units]
         if self.ends is not None:
             ends = self._given_ends(names)

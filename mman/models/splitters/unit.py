@@ -1,8 +1,10 @@
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import nn
+
+Part = nn.Module | nn.Parameter
 
 
 def in_a_row(*parts: nn.Module) -> nn.Module:
@@ -20,19 +22,29 @@ class Unit:
     Args:
         stage (int): Stage of the backbone, from 1; 0 is the stem.
         index (int): Position in the stage, from 0.
-        parts (dict[str, nn.Module]): The modules that make up the unit, by
-            their path in the backbone, in the order of use.
+        parts (dict[str, nn.Module | nn.Parameter]): What makes up the unit, by
+            its path in the backbone, in the order of use.
         output_shape (tuple[int, ...] | None): Shape of the output of one
-            sample, (C, H, W); None until it has been inferred.
+            sample, a map (C, H, W) or tokens (L, C); None until it has been
+            inferred.
         compose (Callable): ``compose(*parts)`` makes them one module, without
             parameters of its own. Defaults to applying one after the other.
+        num_extra_tokens (int): How many of the output's tokens are none of the
+            image's patches. They come first; the first is the class token.
+            Defaults to 0.
+        output (Unit | None): Of the last unit: what the backbone does to its
+            output before it returns it. Trained with the unit, but not part of
+            copies of it, whose output is like that of the units before.
+            Defaults to None, nothing.
     """
 
     stage: int
     index: int
-    parts: dict[str, nn.Module]
+    parts: dict[str, Part]
     output_shape: tuple[int, ...] | None = None
     compose: Callable[..., nn.Module] = in_a_row
+    num_extra_tokens: int = 0
+    output: 'Unit | None' = None
 
     @property
     def name(self) -> str:
@@ -46,15 +58,51 @@ class Unit:
 
     @property
     def module(self) -> nn.Module:
-        """The unit as one callable module."""
+        """The unit as one callable module, without ``output``."""
         return self.compose(*self.parts.values())
 
-    def with_shape(self, shape: tuple[int, ...]) -> 'Unit':
-        """The same unit, its output shape known."""
-        return dataclasses.replace(self, output_shape=tuple(shape))
+    @property
+    def whole(self) -> nn.Module:
+        """The unit as the backbone runs it: its module, then ``output``."""
+        return self.module if self.output is None else in_a_row(self.module, self.output.module)
+
+    @property
+    def final_shape(self) -> tuple[int, ...] | None:
+        """Shape of what :attr:`whole` gives for one sample."""
+        return self.output_shape if self.output is None else self.output.output_shape
+
+    @property
+    def all_parts(self) -> dict[str, Part]:
+        """``parts`` and those of ``output``."""
+        return self.parts if self.output is None else {**self.parts, **self.output.parts}
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of all parts."""
+        for part in self.all_parts.values():
+            if isinstance(part, nn.Parameter):
+                yield part
+            else:
+                yield from part.parameters()
+
+    def with_shape(self, shape: tuple[int, ...], final: tuple[int, ...] | None = None) -> 'Unit':
+        """The same unit, its output shape known, and that of ``output`` if it has one."""
+        output = self.output and dataclasses.replace(self.output, output_shape=tuple(final))
+        return dataclasses.replace(self, output_shape=tuple(shape), output=output)
+
+    def with_output(self, output: 'Unit') -> 'Unit':
+        """The same unit with something between its output and the backbone's."""
+        return dataclasses.replace(self, output=output)
 
     def within(self, backbone: nn.Module) -> 'Unit':
         """The same unit over the modules that ``backbone`` has at its paths now."""
         return dataclasses.replace(
-            self, parts={path: backbone.get_submodule(path) for path in self.parts}
+            self,
+            parts={path: _part(backbone, path) for path in self.parts},
+            output=self.output and self.output.within(backbone),
         )
+
+
+def _part(backbone: nn.Module, path: str) -> Part:
+    """The module or parameter of a backbone at a dotted path."""
+    parent, _, name = path.rpartition('.')
+    return getattr(backbone.get_submodule(parent), name)

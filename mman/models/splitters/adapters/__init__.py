@@ -6,7 +6,16 @@ inherit it. Applying the units one after the other must give the last feature
 map that the backbone returns. Register your own from ``custom_imports``.
 """
 
-from . import convnext, densenet, efficientnet, mobilenet_v2, resnet, vgg  # noqa: F401
+from . import (  # noqa: F401
+    convnext,
+    densenet,
+    efficientnet,
+    mobilenet_v2,
+    resnet,
+    swin_transformer,
+    vgg,
+    vision_transformer,
+)
 from .find import find_adapter
 
 __all__ = ['find_adapter']
