@@ -1,0 +1,4 @@
+_base_ = './imagenet.py'
+
+# Per process, as MAN++ trains vision transformers.
+train_dataloader = dict(batch_size=128)

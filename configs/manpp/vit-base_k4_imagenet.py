@@ -1,0 +1,12 @@
+_base_ = [
+    '../_base_/models/manpp_vit_imagenet.py',
+    '../_base_/datasets/imagenet_bs128.py',
+    '../_base_/schedules/adamw_bs128_90e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(arch='deit-base'),
+    splitter=dict(num_blocks=4),
+    head=dict(in_channels=768),
+)
