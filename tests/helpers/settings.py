@@ -23,29 +23,34 @@ PREDSIM = dict(type='PredSimAuxHead', prediction_weight=0.5)
 # One depth for all blocks: what a split costs is reckoned with the head of the block in the middle.
 AUGLOCAL = dict(type='AugLocalAuxHead', depth=3, tau=0.0)
 
-# name -> config of the aux head
-METHODS = {
+# name -> config of a head that goes alone, in MAN and in MAN++
+HOSTS = {
+    'infopro': INFOPRO,
     'greedy': dict(type='LinearAuxHead'),
     'dgl': DGL,
+    'predsim': PREDSIM,
+    'auglocal': AUGLOCAL,
+}
+
+
+def _momentum(mix: str, **kwargs) -> dict:
+    return dict(type='MomentumAuxHead', mix=mix, **kwargs)
+
+
+# name -> config of the aux head; 'man' and 'manpp' have InfoPro as their host
+METHODS = {
+    **HOSTS,
+    'man': _momentum('sum', host=INFOPRO),
+    'manpp': _momentum('scaled', host=INFOPRO),
+    **{f'man-{name}': _momentum('sum', host=HOSTS[name]) for name in list(HOSTS)[1:]},
+    **{f'manpp-{name}': _momentum('scaled', host=HOSTS[name]) for name in list(HOSTS)[1:]},
     'dgl-manpp': dict(type='DGLAuxHead', variant='manpp'),
-    'infopro': INFOPRO,
     'infopro-conv-first': dict(INFOPRO, decoder='conv_first'),
     'infopro-imagenet': dict(INFOPRO, type='InfoProImageNetAuxHead'),
     'infopro-contrast': dict(INFOPRO, task_loss='contrast', net='1c2f'),
-    'predsim': PREDSIM,
-    'auglocal': AUGLOCAL,
-    'man': dict(type='MomentumAuxHead', mix='sum', host=INFOPRO),
-    'manpp': dict(type='MomentumAuxHead', mix='scaled', host=INFOPRO),
-    'man-dgl': dict(type='MomentumAuxHead', mix='sum', host=DGL),
-    'man-predsim': dict(type='MomentumAuxHead', mix='sum', host=PREDSIM),
-    'manpp-auglocal': dict(type='MomentumAuxHead', mix='scaled', host=AUGLOCAL),
-    'manpp-greedy': dict(type='MomentumAuxHead', mix='scaled', host=dict(type='LinearAuxHead')),
     # As MAN++ for vision transformers.
-    'manpp-two-units': dict(
-        type='MomentumAuxHead',
-        mix='scaled',
-        bias_units=2,
-        host=dict(type='LinearAuxHead', norm=dict(type='LN')),
+    'manpp-two-units': _momentum(
+        'scaled', bias_units=2, host=dict(type='LinearAuxHead', norm=dict(type='LN'))
     ),
 }
 
