@@ -26,6 +26,7 @@ $(STAMP): $(SOURCES)
 	"error: PYTHON=$(PYTHON) is Python %d.%d; mman needs 3.11 or later" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -r requirements.txt -r requirements/tests.txt
+	$(BIN)/python -m pip install --no-deps -r requirements/tests-no-deps.txt
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -1,7 +1,6 @@
 """Every config builds, and runs a training and a validation step on shrunk data."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +12,10 @@ from mmengine.evaluator import Evaluator
 
 from mman.datasets import InMemoryDataset
 from mman.registry import HOOKS, METRICS, MODELS, TRANSFORMS
+from tests.helpers.config_files import IMAGENET_RESNETS, PATHS, arch_name, config_id
 from tests.helpers.pictures import Pictures
 from tests.helpers.stand_in_runner import make_runner, step
 
-FOLDER = Path('configs')
-PATHS = sorted(path for path in FOLDER.rglob('*.py') if '_base_' not in path.parts)
 METHODS = ('man', 'manpp', 'dgl', 'infopro', 'greedy', 'predsim', 'auglocal', 'bp')
 SETS = ('cifar10', 'svhn', 'stl10')
 # host -> networks that it has configs for, where they are not the usual ones
@@ -26,6 +24,21 @@ NETS = {
     # Every unit a block but the last six.
     'auglocal': ('resnet32_k11', 'resnet110_k50'),
 }
+# Of the ResNets on ImageNet these only: all would take minutes, and test_imagenet_configs.py takes
+# every one through a step without arithmetic. Every network and every method is among them.
+IMAGENET_RUN = (
+    'bp/resnet34_imagenet',
+    'man/resnet18_k4_imagenet',
+    'man/resnet101_k2_imagenet',
+    'manpp/resnet152_k4_imagenet',
+    'infopro/resnet50_k4_imagenet',
+    'infopro/resnext101-32x8d_k2_imagenet',
+    'dgl/resnet18_k2_imagenet',
+    'dgl/resnet50_k4_imagenet',
+    'bp/vit-tiny_imagenet',
+    'manpp/vit-tiny_k4_imagenet',
+)
+RUN = [path for path in PATHS if path not in IMAGENET_RESNETS or config_id(path) in IMAGENET_RUN]
 
 
 def _names(method, variant='', sets=SETS):
@@ -79,7 +92,14 @@ def _shrunk(cfg):
     return cfg, size
 
 
-@pytest.mark.parametrize('path', PATHS, ids=lambda path: f'{path.parts[1]}/{path.stem}')
+def test_networks_and_methods_on_imagenet_are_all_run():
+    run = [path for path in IMAGENET_RESNETS if config_id(path) in IMAGENET_RUN]
+    assert len(run) == len(IMAGENET_RUN)
+    for part in (lambda path: path.parts[1], lambda path: path.stem.split('_')[0]):
+        assert {part(path) for path in run} == {part(path) for path in IMAGENET_RESNETS}
+
+
+@pytest.mark.parametrize('path', RUN, ids=config_id)
 def test_config_trains_and_validates(path):
     cfg, size = _shrunk(Config.fromfile(path))
     model = MODELS.build(cfg.model)
@@ -113,7 +133,7 @@ def _without_wrapper_keys(cfg):
 def _check_name(stem, cfg, model):
     """{arch}_k{K}[-{variant}]_{dataset}: the name says what is inside."""
     arch, *middle, dataset = stem.split('_')
-    assert arch == f'resnet{cfg.model.backbone.depth}'
+    assert arch == arch_name(cfg.model.backbone)
     blocks = int(middle[0].split('-')[0].removeprefix('k')) if middle else 1
     assert model.num_blocks == blocks
     assert cfg.dataset_type.lower() == dataset
@@ -150,20 +170,3 @@ def test_recipes():
         assert cfg.train_cfg.max_epochs == (160 if path.parts[1] == 'infopro' else 400)
         assert cfg.param_scheduler == dict(type='RampCosineLR', ramp_epochs=10, ramp_start=0.01)
         assert cfg.model.input_shape == ((3, 96, 96) if stl else (3, 32, 32))
-
-
-@pytest.mark.parametrize('path', [p for p in PATHS if 'imagenet' in p.stem], ids=lambda p: p.stem)
-def test_imagenet_recipe(path):
-    """METHOD: total batch 1024 in four processes, cosine from 0.4, 90 epochs, loss weights."""
-    cfg = Config.fromfile(path)
-    assert 4 * cfg.train_dataloader.batch_size == cfg.auto_scale_lr.base_batch_size == 1024
-    assert cfg.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.4, momentum=0.9, nesterov=True, weight_decay=1e-4
-    )
-    assert cfg.train_cfg.max_epochs == cfg.param_scheduler.T_max == 90
-    assert cfg.param_scheduler.type == 'CosineAnnealingLR' and cfg.param_scheduler.by_epoch
-    assert cfg.model.input_shape == (3, 224, 224)
-    if path.parts[1] != 'bp':
-        head = cfg.model.aux_head.get('host', cfg.model.aux_head)
-        expected = (5.0, 1.0 if cfg.model.backbone.depth == 152 else 0.75)
-        assert (head.reconstruction_weight, head.task_weight) == expected

@@ -10,6 +10,9 @@ default_hooks = dict(
     block_log=dict(type='BlockLogHook', interval=50),
     checkpoint_guard=dict(type='CheckpointGuardHook'),
     buffer_sync=dict(type='BlockBufferSyncHook'),
+    # Exact resume, and a checkpoint at SIGTERM and SIGUSR1: docs/reproducibility.md.
+    resume_state=dict(type='ResumeStateHook'),
+    preemption=dict(type='PreemptionHook', interval=1),
 )
 
 # How several processes train together; not used by one. The Runner looks wrappers

@@ -1,8 +1,8 @@
 """Data sets and transforms, beside all that mmpretrain has.
 
 mmpretrain.datasets is imported so that a config finds its data sets,
-transforms and samplers by their short names too. CIFAR10, CIFAR100 and
-FashionMNIST here take precedence over mmpretrain's.
+transforms and samplers by their short names too. CIFAR10, CIFAR100,
+FashionMNIST, ImageNet and LoadImageFromFile here take precedence over its own.
 """
 
 import mmpretrain.datasets  # noqa: F401
@@ -10,7 +10,9 @@ import mmpretrain.datasets  # noqa: F401
 from .cifar import CIFAR10, CIFAR100
 from .digits import Digits
 from .fashion_mnist import FashionMNIST
+from .imagenet import ImageNet
 from .in_memory import InMemoryDataset
+from .load_image import LoadImageFromFile
 from .pad_border import PadBorder
 from .stl10 import STL10
 from .svhn import SVHN
@@ -22,6 +24,8 @@ __all__ = [
     'SVHN',
     'Digits',
     'FashionMNIST',
+    'ImageNet',
     'InMemoryDataset',
+    'LoadImageFromFile',
     'PadBorder',
 ]

@@ -22,4 +22,12 @@ def one_line_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        parser.exit(2, f'{parser.prog}: error: {error}\n')
+        parser.exit(2, f'{parser.prog}: error: {_message(error)}\n')
+
+
+def _message(error: UserError) -> str:
+    """Its line, which comes last in the traceback that a data loader's worker sends instead."""
+    text = str(error)
+    if not text.startswith(f'Caught {type(error).__name__} in DataLoader worker'):
+        return text
+    return text.rstrip().splitlines()[-1].partition(': ')[2]

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mman.datasets import Digits
 from mman.registry import DATASETS, METRICS, TRANSFORMS
+from mman.utils import DataError
 
 FOLDER = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets'
 # name: image side, classes, total batch, images are flipped in training
@@ -44,7 +45,7 @@ def sample(side):
 def test_every_config_is_tested():
     """Those in memory by test_in_memory_configs.py."""
     found = {path.stem for path in FOLDER.glob('*.py') if not path.stem.endswith('_in_memory')}
-    assert found == {*RECIPES, 'imagenet'}
+    assert found == {*RECIPES, 'imagenet', 'imagenet_bs128'}
 
 
 @pytest.mark.parametrize('name', RECIPES)
@@ -147,5 +148,5 @@ def test_imagenet_folder_layout(imagenet):
 
 def test_imagenet_missing_root_is_named(tmp_path):
     dataset = dict(load('imagenet').train_dataloader.dataset, data_root=str(tmp_path / 'none'))
-    with pytest.raises(FileNotFoundError, match='none/train'):
+    with pytest.raises(DataError, match='none/train'):
         DATASETS.build(dataset)

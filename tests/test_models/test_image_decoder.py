@@ -1,12 +1,18 @@
-"""InfoPro's decoders: the cheap order is the same function, and the widths are InfoPro's."""
+"""InfoPro's decoders: the cheap order is the same function, and the widths are InfoPro's.
+
+With the decoder for ImageNet comes the classifier beside it, whose widths follow a rule too.
+"""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from mmpretrain.structures import DataSample
 from torch import nn
 
+from mman.models.aux_heads import BlockContext, LocalBatch
 from mman.models.aux_heads.image_decoder import ImageDecoder, ImageNetDecoder, ResizedConv2d
 from mman.models.splitters.fake import fake_copy
+from mman.registry import MODELS
 from mman.utils.live_bytes import LiveBytes
 
 
@@ -100,19 +106,69 @@ def _layers(decoder):
     ]
 
 
-def test_imagenet_decoders_are_the_published_ones():
-    """METHOD: InfoPro's decoders for 512 and 1024 channels."""
-    assert _layers(ImageNetDecoder((512, 28, 28), (3, 224, 224), 'factored')) == [
-        (1, 128, None), (3, 32, 56), (3, 12, 112), (3, 3, 224),
-    ]  # fmt: skip
-    assert _layers(ImageNetDecoder((1024, 14, 14), (3, 224, 224), 'factored')) == [
-        (1, 192, None), (1, 64, 28), (3, 32, 56), (3, 12, 112), (3, 3, 224),
-    ]  # fmt: skip
+# (C, side) of features -> convolutions of the decoder. InfoPro gives the first two;
+# the others, which blocks of ResNets also end with on 224 pixels, follow from its rule by hand.
+TO_112 = [(3, 12, 112), (3, 3, 224)]
+TO_56 = [(3, 32, 56), *TO_112]
+DECODERS = {
+    (512, 28): [(1, 128, None), *TO_56],
+    (1024, 14): [(1, 192, None), (1, 64, 28), *TO_56],
+    (64, 56): [(1, 72, None), *TO_112],
+    (128, 28): [(1, 80, None), *TO_56],
+    (256, 56): [(1, 96, None), *TO_112],
+    (256, 14): [(1, 96, None), (1, 64, 28), *TO_56],
+    (512, 7): [(1, 128, None), (1, 128, 14), (1, 64, 28), *TO_56],
+    (2048, 7): [(1, 320, None), (1, 128, 14), (1, 64, 28), *TO_56],
+}
+
+
+@pytest.mark.parametrize(('channels', 'side'), DECODERS)
+def test_imagenet_decoders_are_the_published_ones(channels, side):
+    """METHOD: InfoPro's decoders, BatchNorm and ReLU between their convolutions."""
+    decoder = ImageNetDecoder((channels, side, side), (3, 224, 224), 'factored')
+    expected = DECODERS[channels, side]
+    assert _layers(decoder) == expected
+    norms = [layer for layer in decoder.decoder if isinstance(layer, nn.BatchNorm2d)]
+    assert [norm.num_features for norm in norms] == [outputs for _, outputs, _ in expected[:-1]]
+    kinds = [type(layer) for layer in decoder.decoder]
+    assert kinds[1:] == [nn.BatchNorm2d, nn.ReLU, ResizedConv2d] * (len(expected) - 1)
+
+
+@pytest.mark.parametrize(('channels', 'side'), DECODERS)
+def test_imagenet_heads_of_every_width(channels, side):
+    """METHOD: InfoPro's classifier, of which the first layer alone follows the width."""
+    context = BlockContext(
+        index=0,
+        num_blocks=2,
+        feature_shape=(channels, side, side),
+        next_units=(),
+        input_shape=(3, 224, 224),
+        num_classes=1000,
+    )
+    weights = dict(reconstruction_weight=5.0, task_weight=0.75)
+    head = MODELS.build(dict(type='InfoProImageNetAuxHead', context=context, **weights))
+    narrow = {64: 16, 128: 32, 256: 64, 512: 128, 1024: 256, 2048: 512}[channels]
+    convolutions = [layer for layer in head.aux_net if isinstance(layer, nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels, c.kernel_size, c.stride) for c in convolutions] == [
+        (channels, narrow, (1, 1), (1, 1)),
+        (narrow, 256, (3, 3), (2, 2)),
+        (256, 512, (3, 3), (2, 2)),
+        (512, 2048, (1, 1), (1, 1)),
+    ]
+    assert all(c.bias is None for c in convolutions)
+    block = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    tail = [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear]
+    assert [type(layer) for layer in head.aux_net] == block * 4 + tail
+    assert (head.aux_net[-1].in_features, head.aux_net[-1].out_features) == (2048, 1000)
+    with fake_copy(head) as copied:
+        batch = LocalBatch(torch.empty(2, 3, 224, 224), [DataSample().set_gt_label(0)] * 2)
+        losses = copied.loss(torch.empty(2, channels, side, side), batch)
+    assert {value.shape for value in losses.values()} == {()} and len(losses) == 2
 
 
 @pytest.mark.parametrize(
     'shape',
-    [(64, 56, 56), (128, 28, 28), (256, 56, 56), (256, 14, 14), (512, 7, 7), (2048, 7, 7),
+    [*((c, side, side) for c, side in DECODERS),
      (64, 112, 112), (64, 224, 224), (64, 20, 20)],
 )  # fmt: skip
 @pytest.mark.parametrize('order', ['factored', 'resize_first'])

@@ -1,12 +1,15 @@
 """Published splits: where the local blocks of a network end.
 
-Ends are written stage.unit, units counted from 0, without the last unit of the
-network, which always ends the last block; the stem belongs to the first block.
+Those of ResNet-18 and 34 on ImageNet are not published but ours, as their
+source says. Ends are written stage.unit, units counted from 0, without the last
+unit of the network, which always ends the last block; the stem belongs to the
+first block.
 """
 
 _INFOPRO = 'InfoPro (ICLR 2021), released configuration'
 _BALANCED = 'InfoPro (ICLR 2021), memory-balanced configuration'
 _IMAGENET = 'InfoPro (ICLR 2021) and MAN (ECCV 2024), ImageNet configuration'
+_OURS = 'not published: ours, cut as ResNet-50 is'
 
 # preset -> (source, {num_blocks: ends})
 PRESETS: dict[str, tuple[str, dict[int, str]]] = {
@@ -40,6 +43,8 @@ PRESETS: dict[str, tuple[str, dict[int, str]]] = {
         _BALANCED,
         {2: '1.14', 3: '1.8 2.1', 4: '1.6 1.14 2.8'},
     ),
+    'imagenet-resnet18': (_OURS, {2: '2.0', 4: '1.1 2.1 3.1'}),
+    'imagenet-resnet34': (_OURS, {2: '2.0', 4: '1.2 2.3 3.5'}),
     'imagenet-resnet50': (_IMAGENET, {2: '2.0', 4: '1.2 2.3 3.5'}),
     'imagenet-resnet101': (_IMAGENET, {2: '2.0', 4: '2.2 3.8 3.16'}),
     'imagenet-resnet152': (_IMAGENET, {2: '2.5', 4: '2.6 3.13 3.25'}),
@@ -51,6 +56,8 @@ PRESETS: dict[str, tuple[str, dict[int, str]]] = {
 DEFAULT_PRESETS: dict[tuple[str, int], str] = {
     ('CIFARResNet', 32): 'resnet32',
     ('CIFARResNet', 110): 'resnet110',
+    ('ResNet', 18): 'imagenet-resnet18',
+    ('ResNet', 34): 'imagenet-resnet34',
     ('ResNet', 50): 'imagenet-resnet50',
     ('ResNet', 101): 'imagenet-resnet101',
     ('ResNet', 152): 'imagenet-resnet152',

@@ -1,0 +1,4 @@
+_base_ = './resnet_imagenet.py'
+
+# DGL (ICML 2020) with the aux network of the CIFAR configs.
+model = dict(aux_head=dict(type='DGLAuxHead', variant='dgl'))

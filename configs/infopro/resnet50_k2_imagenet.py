@@ -1,0 +1,11 @@
+_base_ = [
+    '../_base_/models/infopro_imagenet.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/sgd_bs1024_90e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(depth=50),
+    splitter=dict(num_blocks=2),
+)

@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/manpp_imagenet.py',
+    '../_base_/datasets/imagenet.py',
+    '../_base_/schedules/sgd_bs1024_90e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(splitter=dict(num_blocks=4))
