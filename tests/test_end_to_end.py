@@ -135,6 +135,11 @@ def test_a_checkpoint_of_another_split_is_refused(digits, tmp_path):
         ),
         (['train_dataloader.dataset.split=valid'], "split='valid' must be one of"),
         (['custom_hooks.0.decay=1.0'], 'decay=1.0 of MomentumUpdateHook'),
+        (
+            ['model.head.num_classes=12', 'data_preprocessor.num_classes=12'],
+            'model.head.num_classes=12 should be 10, the number of classes of train_dataloader',
+        ),
+        (['val_evaluator.topk=[1,11]'], 'val_evaluator.topk has 11, which is more than the 10'),
         (['optim_wrapper.blocks.12.optimizer.lr=1'], 'optim_wrapper.blocks has the key 12'),
     ],
 )

@@ -10,6 +10,7 @@ default_hooks = dict(
     block_log=dict(type='BlockLogHook', interval=50),
     checkpoint_guard=dict(type='CheckpointGuardHook'),
     buffer_sync=dict(type='BlockBufferSyncHook'),
+    class_count=dict(type='ClassCountHook'),
     # Exact resume, and a checkpoint at SIGTERM and SIGUSR1: docs/reproducibility.md.
     resume_state=dict(type='ResumeStateHook'),
     preemption=dict(type='PreemptionHook', interval=1),

@@ -1,0 +1,62 @@
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mman.registry import HOOKS
+from mman.utils import UserError
+
+
+@HOOKS.register_module()
+class ClassCountHook(Hook):
+    """Refuse to train or test a model on a data set with another number of classes.
+
+    Too few outputs would end in an index out of range in the midst of a
+    training, too many would be trained for nothing. Data sets that do not say
+    what their classes are, are let through.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Compare the training and the validation set with the model.
+
+        Raises:
+            UserError: If one of them differs; names both numbers.
+        """
+        self._check(runner, 'train', runner.train_loop)
+        if runner.val_loop is not None:
+            self._check(runner, 'val', runner.val_loop)
+
+    def before_test(self, runner: Runner) -> None:
+        """Compare the test set with the model.
+
+        Raises:
+            UserError: As :meth:`before_train`.
+        """
+        self._check(runner, 'test', runner.test_loop)
+
+    def _check(self, runner: Runner, split: str, loop: Any) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        outputs = getattr(getattr(model, 'head', None), 'num_classes', None)
+        loader = getattr(loop, 'dataloader', None)
+        classes = getattr(getattr(loader, 'dataset', None), 'metainfo', {}).get('classes')
+        if outputs is None or classes is None:
+            return
+        if len(classes) != outputs:
+            raise UserError(
+                f'model.head.num_classes={outputs} should be {len(classes)}, the number of '
+                f'classes of {split}_dataloader.dataset'
+            )
+        for topk in _topk(getattr(loop, 'evaluator', None)):
+            if topk > outputs:
+                raise UserError(
+                    f'{split}_evaluator.topk has {topk}, which is more than the {outputs} classes'
+                )
+
+
+def _topk(evaluator: Any) -> Iterator[int]:
+    """All k of the metrics of an evaluator."""
+    for metric in getattr(evaluator, 'metrics', ()):
+        topk = getattr(metric, 'topk', ())
+        yield from topk if isinstance(topk, (tuple, list)) else (topk,)
