@@ -10,21 +10,21 @@ from mman.registry import MODELS
 class CosineAuxHead(AuxHead):
     """Aux classifier by the angle between pooled features and class vectors.
 
-    The logit of a class is the cosine similarity of the features, averaged
-    over the map, and the class's own learnable vector, times ``scale``; the
-    loss is their cross-entropy. Such a classifier is known from face
-    recognition (NormFace, Wang et al. 2017); as a local loss it is only an
-    example of a head of one's own.
+    The logit of a class is the cosine similarity of the pooled features (the
+    mean of a map; of tokens the class token) and the class's own learnable
+    vector, times ``scale``; the loss is their cross-entropy. Such a classifier
+    is known from face recognition (NormFace, Wang et al. 2017); as a local loss
+    it is only an example of a head of one's own.
 
     Args:
-        context (BlockContext): Where the head stands; its features are maps.
+        context (BlockContext): Where the head stands.
         scale (float): Factor on the similarities, which alone are too flat
             for a softmax: they are from -1 to 1. Defaults to 10.0.
         init_cfg (dict | list | None): Defaults to None: class vectors start
             in random directions.
 
     Raises:
-        ValueError: If ``scale`` is not above 0 or the features are no maps.
+        ValueError: If ``scale`` is not above 0.
     """
 
     def __init__(
@@ -34,19 +34,18 @@ class CosineAuxHead(AuxHead):
         if not scale > 0:
             raise ValueError(f'scale={scale} of CosineAuxHead should be above 0')
         self.scale = scale
-        channels = self.require_map()[0]
-        self.class_vectors = nn.Parameter(torch.randn(context.num_classes, channels))
+        self.class_vectors = nn.Parameter(torch.randn(context.num_classes, context.channels))
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """Cross-entropy of the scaled similarities.
 
         Args:
-            features (Tensor): Output of the block, (N, C, H, W).
+            features (Tensor): Output of the block, (N, C, H, W) or (N, L, C).
             batch (LocalBatch): Labels of the step.
 
         Returns:
             dict[str, Tensor]: ``loss_cosine``, a scalar.
         """
-        pooled = F.normalize(features.mean(dim=(2, 3)))
+        pooled = F.normalize(self.pooled(features))
         similarities = F.linear(pooled, F.normalize(self.class_vectors))
         return dict(loss_cosine=F.cross_entropy(self.scale * similarities, batch.target))
