@@ -6,4 +6,5 @@ from .backbones import *  # noqa: F403
 from .classifiers import *  # noqa: F403
 from .data_preprocessors import *  # noqa: F403
 from .losses import *  # noqa: F403
+from .necks import *  # noqa: F403
 from .splitters import *  # noqa: F403

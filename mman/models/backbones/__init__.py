@@ -1,3 +1,4 @@
 from .cifar_resnet import CIFARResNet
+from .torchvision_backbone import TorchvisionBackbone
 
-__all__ = ['CIFARResNet']
+__all__ = ['CIFARResNet', 'TorchvisionBackbone']

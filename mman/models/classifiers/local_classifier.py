@@ -58,7 +58,9 @@ class LocalImageClassifier(ImageClassifier):
         neck (dict | None): As in ImageClassifier.
         head (dict): As in ImageClassifier; its ``num_classes`` is that of the
             aux heads too.
-        pretrained (str | None): As in ImageClassifier.
+        pretrained (str | None): As in ImageClassifier. It loads what fits and
+            skips the rest, so the Runner's config has a ``pretrained`` of its own,
+            which does not: :mod:`mman.apis.pretrained`.
         train_cfg (dict | None): As in ImageClassifier.
         data_preprocessor (dict | None): As in ImageClassifier.
         init_cfg (dict | None): As in ImageClassifier.

@@ -8,6 +8,7 @@ from torch import nn
 
 from mman.utils import UserError
 
+from .adapters import adapter_names
 from .unit import Unit
 
 # Both run the same kernels on the same numbers.
@@ -45,7 +46,7 @@ def check_values(backbone: nn.Module, units: Sequence[Unit], input_shape: Sequen
         raise UserError(
             f'the units of {type(backbone).__name__} one after the other give other values than '
             'it does: its forward differs from what the unit adapter describes; register an '
-            'adapter for this class in mman.registry.UNIT_ADAPTERS'
+            f'adapter {adapter_names(backbone)[0]!r} in mman.registry.UNIT_ADAPTERS'
         )
 
 

@@ -2,20 +2,27 @@
 
 An adapter is a function ``adapter(backbone) -> list[Unit]`` registered in
 ``UNIT_ADAPTERS`` under the class name of the backbone it serves; subclasses
-inherit it. Applying the units one after the other must give the last feature
-map that the backbone returns. Register your own from ``custom_imports``.
+inherit it; models of timm and torchvision have names of their own, see
+:func:`.find.adapter_names`. Applying the units one after the other must give
+the last feature map that the backbone returns. Register your own from
+``custom_imports``.
 """
 
 from . import (  # noqa: F401
     convnext,
+    dense_layers,
     densenet,
     efficientnet,
     mobilenet_v2,
     resnet,
     swin_transformer,
+    timm,
+    timm_vision_transformer,
+    torchvision,
     vgg,
     vision_transformer,
 )
-from .find import find_adapter
+from .find import adapter_names, find_adapter
+from .layers_in_a_row import layers_in_a_row
 
-__all__ = ['find_adapter']
+__all__ = ['adapter_names', 'find_adapter', 'layers_in_a_row']
