@@ -1,12 +1,19 @@
-"""Train a model from a config file."""
+"""Train a model from a config file.
+
+SIGTERM and SIGUSR1 save a checkpoint and end the training with exit code 75;
+--resume goes on from there.
+"""
 
 import argparse
+import sys
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mman import apis
 from mman.utils.checkpoint import restrict_loading
 from mman.utils.errors import one_line_errors
+from mman.utils.preempted import EXIT_CODE, Preempted
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,11 +52,25 @@ def main() -> None:
         apis.set_seed(cfg, args.seed)
         apis.set_amp(cfg, args.amp)
         apis.set_auto_scale_lr(cfg, args.auto_scale_lr)
-        runner = apis.train_model(cfg)
-        if is_main_process():
-            print(apis.summarize(runner), flush=True)
-        del runner
+        code = train(cfg)
         apis.leave_processes()
+    sys.exit(code)
+
+
+def train(cfg: Config) -> int:
+    """Train and say what came out; the exit code.
+
+    No Runner is alive any more when it returns.
+    """
+    try:
+        runner = apis.train_model(cfg)
+    except Preempted as stop:
+        message, code = stop.message, EXIT_CODE
+    else:
+        message, code = apis.summarize(runner), 0
+    if is_main_process():
+        print(message, flush=True)
+    return code
 
 
 if __name__ == '__main__':

@@ -14,6 +14,10 @@ default_hooks = dict(
     # Exact resume, and a checkpoint at SIGTERM and SIGUSR1: docs/reproducibility.md.
     resume_state=dict(type='ResumeStateHook'),
     preemption=dict(type='PreemptionHook', interval=1),
+    # policy: 'stop', 'skip' or 'lower_rate', by factor.
+    finite_guard=dict(type='FiniteGuardHook', policy='stop', interval=50),
+    # What it takes to repeat the training, in reproduce.json of every start.
+    reproduce=dict(type='ReproduceHook'),
 )
 
 # How several processes train together; not used by one. The Runner looks wrappers

@@ -9,6 +9,7 @@ from .cli import (
 from .config import load_config, set_amp, set_auto_scale_lr, set_resume, set_seed, set_work_dir
 from .distributed import leave_processes
 from .memory_budget import apply_memory_budget
+from .pretrained import start_from_pretrained
 from .runner import build_runner
 from .test import test_model
 from .train import summarize, train_model
@@ -29,6 +30,7 @@ __all__ = [
     'set_resume',
     'set_seed',
     'set_work_dir',
+    'start_from_pretrained',
     'summarize',
     'test_model',
     'train_model',

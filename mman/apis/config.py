@@ -11,8 +11,8 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from mman.utils.checkpoint import latest_checkpoint
 from mman.utils.errors import UserError
+from mman.utils.resume_point import find_resume_point
 
 _SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 _RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
@@ -97,15 +97,22 @@ def set_resume(cfg: Config, resume: str | bool | None) -> None:
 
     Args:
         cfg (Config): Has ``work_dir``.
-        resume (str | bool | None): A checkpoint, True for the latest one, or
-            None to leave the config as it is.
+        resume (str | bool | None): A checkpoint, True for the latest one that
+            loads, or None to leave the config as it is.
+
+    Raises:
+        UserError: If the work dir has checkpoints, but none that loads.
     """
     if isinstance(resume, str):
         cfg.resume, cfg.load_from = True, resume
-    elif resume:
-        latest = latest_checkpoint(cfg.work_dir)
+    elif resume or (cfg.get('resume') and not cfg.get('load_from')):
+        latest, skipped = find_resume_point(cfg.work_dir)
+        for reason in skipped:
+            warn(f'--resume passes over what cannot be resumed: {reason}')
         if latest is not None:
             cfg.resume, cfg.load_from = True, str(latest)
+            if skipped:
+                warn(f'--resume goes on from {str(latest)!r}')
         else:
             # A requeued job gives --resume from its first start on.
             warn(f'--resume: no checkpoint in work_dir {cfg.work_dir!r} yet; training starts anew')

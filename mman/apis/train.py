@@ -7,7 +7,9 @@ from mman.utils.checkpoint import latest_checkpoint
 
 from .config import check_amp, check_recompute, set_loader_defaults
 from .memory_budget import apply_memory_budget
+from .pretrained import check_initialisation, start_from_pretrained
 from .runner import build_runner, log_file
+from .survival import set_survival_defaults
 
 
 def train_model(cfg: Config) -> Runner:
@@ -18,9 +20,12 @@ def train_model(cfg: Config) -> Runner:
     """
     check_amp(cfg)
     check_recompute(cfg)
+    check_initialisation(cfg)
     set_loader_defaults(cfg)
+    set_survival_defaults(cfg)
     apply_memory_budget(cfg)
     runner = build_runner(cfg)
+    start_from_pretrained(runner)
     runner.train()
     return runner
 

@@ -4,6 +4,7 @@ import mmpretrain.evaluation
 import mmpretrain.visualization  # noqa: F401
 
 from .hooks import *  # noqa: F403
+from .loops import *  # noqa: F403
 from .optim import *  # noqa: F403
 from .schedulers import *  # noqa: F403
 from .wrappers import *  # noqa: F403

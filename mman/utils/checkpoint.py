@@ -10,6 +10,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from .atomic_file import damage
 from .errors import UserError
 
 _FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
@@ -19,6 +20,11 @@ _STATISTICS = ('min', 'max', 'mean', 'current')
 
 # Upstream mmengine has no such list; it then allows no more than torch does.
 _mmengine_safe_globals = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)
+
+
+def weights_only_is_forced() -> bool:
+    """Whether :func:`restrict_loading` is in force."""
+    return _is_set(_FORCE)
 
 
 def _is_set(variable: str) -> bool:
@@ -48,19 +54,43 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
 
     The name is mmengine's too: its log says "local" because of it.
     """
+    return load_safely(
+        filename, 'If you trust where it comes from, load it with --unsafe-load', map_location
+    )
+
+
+def load_safely(filename: str, advice: str, map_location: Any = None) -> Any:
+    """What ``torch.save`` wrote, if that cannot run code.
+
+    Args:
+        filename (str): A local file.
+        advice (str): What to do about a file that holds other objects.
+        map_location (Any): As in ``torch.load``. Defaults to None.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        UserError: If it is damaged, or holds other objects.
+    """
     path = os.path.expanduser(filename)
     if not os.path.isfile(path):
         raise FileNotFoundError(f'checkpoint {filename!r} is not a file')
+    problem = damage(path)
+    if problem is not None:
+        raise UserError(
+            f'checkpoint {filename!r} cannot be read: {problem}; it should be a complete file '
+            'written by torch.save'
+        )
     try:
         with torch.serialization.safe_globals(safe_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
     except UnpicklingError as error:
         raise UserError(
             f'checkpoint {filename!r} was refused: it is damaged, or holds objects that could run '
-            f'code when loaded ({_reason(error)}). If you trust where it comes from, load it with '
-            '--unsafe-load'
+            f'code when loaded ({_reason(error)}). {advice}'
         ) from error
-    except (EOFError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Damaged pickles raise almost anything.
         raise UserError(
             f'checkpoint {filename!r} cannot be read ({_reason(error)}); it should be a complete '
             'file written by torch.save'

@@ -1,7 +1,23 @@
 from .block_buffer_sync_hook import BlockBufferSyncHook
 from .block_log_hook import BlockLogHook
 from .checkpoint_guard_hook import CheckpointGuardHook
+from .checkpoint_hook import CheckpointHook
 from .class_count_hook import ClassCountHook
+from .finite_guard_hook import FiniteGuardHook
 from .momentum_update_hook import MomentumUpdateHook
+from .preemption_hook import PreemptionHook
+from .reproduce_hook import ReproduceHook
+from .resume_state_hook import ResumeStateHook
 
-__all__ = ['BlockBufferSyncHook', 'BlockLogHook', 'CheckpointGuardHook', 'MomentumUpdateHook']
+__all__ = [
+    'BlockBufferSyncHook',
+    'BlockLogHook',
+    'CheckpointGuardHook',
+    'CheckpointHook',
+    'ClassCountHook',
+    'FiniteGuardHook',
+    'MomentumUpdateHook',
+    'PreemptionHook',
+    'ReproduceHook',
+    'ResumeStateHook',
+]

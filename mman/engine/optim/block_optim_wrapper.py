@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import torch
 from mmengine.optim import OptimWrapper
 
@@ -20,9 +22,18 @@ class BlockOptimWrapper(OptimWrapper):
     Attributes:
         grad_norm (Tensor | None): Norm of the block's gradients before the
             last clipping; None without clipping by norm.
+        step_guard (Callable | None): Asked before every step whether to take
+            it, on reduced gradients that are not clipped yet; FiniteGuardHook
+            sets it. Not asked in float16, where the loss scaler decides.
     """
 
     grad_norm: torch.Tensor | None = None
+    step_guard: Callable[[], bool] | None = None
+
+    def step(self, **kwargs) -> None:
+        """Clip the gradients and step, unless the guard objects."""
+        if self.step_guard is None or self.step_guard():
+            super().step(**kwargs)
 
     def _clip_grad(self) -> None:
         """Clip the block's gradients together and keep their norm."""

@@ -140,8 +140,9 @@ class LocalDistributedDataParallel(nn.Module):
     def _prepare(self, blocks: Sequence[LocalBlock]) -> tuple[nn.Module, ...]:
         """What trains the blocks, after making all ranks start alike."""
         if self.reducer == 'flat':
-            for tensor in self.module.state_dict(keep_vars=True).values():
-                dist.broadcast(tensor.data, src=0)
+            # Not the buffers: a resumed rank has its own running statistics.
+            for p in self.module.parameters():
+                dist.broadcast(p.data, src=0)
             return tuple(blocks)
         buckets = {} if self.bucket_cap_mb is None else dict(bucket_cap_mb=self.bucket_cap_mb)
         # Without device_ids the inputs are left alone: they are in place.

@@ -1,0 +1,42 @@
+"""What lets every training survive an interruption, whatever its config leaves out."""
+
+from mmengine.config import Config, ConfigDict
+
+_HOOKS = dict(
+    resume_state='mman.ResumeStateHook',
+    preemption='mman.PreemptionHook',
+    finite_guard='mman.FiniteGuardHook',
+    reproduce='mman.ReproduceHook',
+)
+_LOOPS = dict(
+    EpochBasedTrainLoop='mman.ResumableEpochTrainLoop',
+    IterBasedTrainLoop='mman.ResumableIterTrainLoop',
+)
+
+
+def set_survival_defaults(cfg: Config) -> None:
+    """Replace mmengine's train loops and CheckpointHook, and add the hooks that survive.
+
+    A hook that the config sets is left as it is, None leaves it out; loops and
+    hooks of other types stay.
+
+    Args:
+        cfg (Config): Changed in place; the config in the work dir shows it.
+    """
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    checkpoint = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
+    if checkpoint is not None and checkpoint.get('type') == 'CheckpointHook':
+        checkpoint.type = 'mman.CheckpointHook'
+    if checkpoint is not None:
+        for name, kind in _HOOKS.items():
+            hooks.setdefault(name, ConfigDict(type=kind))
+    for name in _HOOKS:
+        # mmengine takes None for its own default hooks only.
+        if hooks.get(name, ()) is None:
+            hooks.pop(name)
+    loop = cfg.get('train_cfg')
+    if loop is None:
+        return
+    if 'type' not in loop and 'by_epoch' in loop:
+        loop.type = 'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
+    loop.type = _LOOPS.get(loop.get('type'), loop.get('type'))

@@ -1,0 +1,4 @@
+from .resumable_batches import ResumableBatches
+from .train_loops import ResumableEpochTrainLoop, ResumableIterTrainLoop
+
+__all__ = ['ResumableBatches', 'ResumableEpochTrainLoop', 'ResumableIterTrainLoop']

@@ -1,0 +1,103 @@
+"""Files that are there whole or not at all, and that show any change."""
+
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+from .errors import UserError
+
+SUFFIX = '.tmp'
+_MARK = b'mman-sha256:'
+_DIGITS = 64
+# The last part of a zip file: its signature, 16 bytes, and the length of the comment after it.
+_END, _END_SIZE = b'PK\x05\x06', 22
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write a file so that its name has the old content or all of the new.
+
+    The bytes go to ``path`` + '.tmp', are forced to the disk and read back,
+    and only then renamed.
+
+    Raises:
+        UserError: If the disk is full, the folder cannot be written, or what
+            is read back differs. What ``path`` held is still there, and the
+            temporary file is gone.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + SUFFIX)
+    try:
+        with temporary.open('wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with temporary.open('rb') as file:
+            written = hashlib.file_digest(file, 'sha256').digest()
+        if written != hashlib.sha256(content).digest():
+            raise OSError('it reads back differently')
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f'{str(path)!r}, {len(content):,} bytes, could not be written '
+            f'({error.strerror or error}); earlier files are as they were. Make room, then resume'
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sealed(content: bytes) -> bytes:
+    """A zip file, as torch.save writes, with its own SHA-256 as its comment.
+
+    Every reader of zip files passes over the comment.
+
+    Args:
+        content (bytes): The zip file, without a comment; anything else is
+            returned as it is.
+    """
+    if content[-_END_SIZE:-18] != _END:
+        return content
+    body = content[:-2] + (len(_MARK) + _DIGITS).to_bytes(2, 'little') + _MARK
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def damage(path: str | Path) -> str | None:
+    """What is wrong with a file written by torch.save, as far as its bytes tell.
+
+    A sealed file is compared with its SHA-256, every byte of it. Of another
+    zip file the checksums of its members are checked. An old-style file has
+    nothing to check.
+
+    Returns:
+        str | None: None if nothing was found.
+    """
+    content = Path(path).read_bytes()
+    body, digest = content[:-_DIGITS], content[-_DIGITS:]
+    if body.endswith(_MARK):
+        right = hashlib.sha256(body).hexdigest().encode() == digest
+        return None if right else 'its content does not match its SHA-256'
+    if not content:
+        return 'it is empty'
+    if content[:2] != b'PK' and _END not in content[-256:]:
+        return None
+    # Another zip file ends in its last part, and in no bytes of a comment.
+    if content[-_END_SIZE:-18] != _END or content[-2:] != bytes(2):
+        return 'it is cut off or its end is damaged'
+    try:
+        with zipfile.ZipFile(path) as file:
+            member = file.testzip()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+        return f'its structure is damaged: {error}'
+    return None if member is None else f'the checksum of {member!r} in it is wrong'
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force the new name to the disk, not only the content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
