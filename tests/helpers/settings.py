@@ -122,7 +122,11 @@ WITHOUT_NECK = ('vit',)
 
 #: Every method on maps and on tokens.
 CASES = [(method, backbone) for backbone in ('cifar_resnet20', 'vit') for method in METHODS]
-#: Those, and MAN on every other backbone.
+#: Those with what is recomputed; on tokens everything or nothing.
+RECOMPUTED = [(*case, part) for case in CASES for part in ('none', 'all')] + [
+    (method, 'cifar_resnet20', 'block') for method in METHODS
+]
+#: Every method on both kinds, and MAN on every other backbone.
 ALL = CASES + [('man', name) for name in BACKBONES if name not in ('cifar_resnet20', 'vit')]
 
 

@@ -12,7 +12,7 @@ from mman.engine.hooks import MomentumUpdateHook
 from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.live_bytes import LiveBytes
-from tests.helpers.settings import BACKBONES, CASES, image_size, model_cfg, random_batch
+from tests.helpers.settings import BACKBONES, RECOMPUTED, image_size, model_cfg, random_batch
 from tests.helpers.stand_in_runner import SGD, make_runner, step
 
 
@@ -49,8 +49,7 @@ def _live_bytes(cfg, batch_size):
     return live.peak
 
 
-@pytest.mark.parametrize('recompute', ['none', 'block', 'all'])
-@pytest.mark.parametrize(('method', 'backbone'), CASES)
+@pytest.mark.parametrize(('method', 'backbone', 'recompute'), RECOMPUTED)
 def test_methods_take_what_is_predicted(method, backbone, recompute):
     cfg = _cfg(method, backbone, recompute=recompute)
     assert predict_memory(cfg, 32).peak == pytest.approx(_live_bytes(cfg, 32), rel=0.02)

@@ -11,7 +11,7 @@ from mman.models.recompute import Recompute
 from mman.models.splitters.search import least_arithmetic, smallest_peak
 from mman.registry import MODELS
 from mman.utils import UserError
-from tests.helpers.settings import CASES, model_cfg
+from tests.helpers.settings import RECOMPUTED, model_cfg
 from tests.helpers.stand_in_runner import SGD
 
 WRAPPER = dict(type='BlockOptimWrapper', constructor='BlockOptimWrapperConstructor', optimizer=SGD)
@@ -21,8 +21,7 @@ def _spans(ends):
     return list(zip([0, *(end + 1 for end in ends[:-1])], ends, strict=True))
 
 
-@pytest.mark.parametrize('recompute', ['none', 'block', 'all'])
-@pytest.mark.parametrize(('method', 'backbone'), CASES)
+@pytest.mark.parametrize(('method', 'backbone', 'recompute'), RECOMPUTED)
 def test_blocks_cost_what_a_whole_iteration_says(method, backbone, recompute):
     """Every block's peak and the sum of arithmetic, against the prediction of the whole."""
     tokens = backbone == 'vit'

@@ -1,0 +1,11 @@
+"""Reading a Markdown table back."""
+
+
+def cells(text):
+    """A Markdown table as a list of dicts."""
+    names, _, *lines = (
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in text.splitlines()
+        if line.startswith('|')
+    )
+    return [dict(zip(names, line, strict=True)) for line in lines]
