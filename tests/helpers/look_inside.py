@@ -1,0 +1,83 @@
+"""A small model, its config and checkpoint, and the tools that look inside, run in this process."""
+
+import io
+import runpy
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from mman.apis.inspection import local_model
+from tests.helpers.settings import start_heads
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGITS = 'configs/man/resnet20_k10_digits.py'
+
+
+def call_tool(path, *args):
+    """Run ``tools/<path>`` inside this process, from the root of the repository."""
+    file = ROOT / 'tools' / path
+    out, errors, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+        patch.chdir(ROOT)
+        patch.syspath_prepend(str(file.parent))
+        patch.setattr(sys, 'argv', [file.name, *map(str, args)])
+        try:
+            runpy.run_path(str(file), run_name='__main__')
+        except SystemExit as stop:
+            code = stop.code
+    return SimpleNamespace(code=code, out=out.getvalue(), errors=errors.getvalue())
+
+
+def assert_one_error(result, *named):
+    """The tool ended in one line that has all of ``named`` in it."""
+    assert result.code == 2, result.out + result.errors
+    assert 'Traceback' not in result.errors
+    last = result.errors.strip().splitlines()[-1]
+    assert ': error: ' in last
+    for text in named:
+        assert text in last, last
+
+
+def digits_config(path, images=60, **changes):
+    """Write the digits config with 4 blocks and few images; returns it."""
+    cfg = Config.fromfile(ROOT / DIGITS)
+    cfg.model.splitter = dict(type='LocalBlockSplitter', num_blocks=4, strategy='uniform')
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.indices = images
+        loader.batch_size = 32
+    cfg.merge_from_dict(changes)
+    cfg.dump(path)
+    return Config.fromfile(path)
+
+
+def save_model(cfg, path, seed=0):
+    """Save fresh weights with moved running statistics; returns the model in eval mode."""
+    torch.manual_seed(seed)
+    model = local_model(cfg)
+    model.init_weights()
+    start_heads(model)
+    model.train()
+    with torch.no_grad():
+        x = torch.randn(16, *model.input_shape)
+        for block, head in zip(model.local_blocks, [*model.aux_heads, None], strict=True):
+            for layer in block.layers:
+                x = layer(x)
+            if hasattr(head, 'mixed'):
+                head.mixed(x)
+    meta = dict(block_ends=list(model.block_ends))
+    torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
+    return model.eval()
+
+
+def picture_size(path):
+    """(width, height) of a PNG, read to its end."""
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.format == 'PNG'
+        return picture.size

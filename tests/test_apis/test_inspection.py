@@ -1,0 +1,114 @@
+"""What tools share that look inside a model, on every kind of backbone."""
+
+import argparse
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mman.apis.inspection import (
+    block_outputs,
+    device,
+    load_weights,
+    outputs_by_block,
+    plain_loader,
+    pooled,
+)
+from mman.utils.errors import UserError
+from tests.helpers.look_inside import call_tool, digits_config
+from tests.helpers.settings import BACKBONES, build_model, image_size
+
+TOOLS = (
+    *('analysis_tools/linear_probe.py', 'analysis_tools/cka.py'),
+    *('analysis_tools/training_curves.py', 'analysis_tools/block_losses.py'),
+    *('visualization/feature_maps.py', 'visualization/browse_samples.py'),
+    'visualization/lr_curve.py',
+)
+
+
+@pytest.mark.parametrize('backbone', ['cifar_resnet20', 'densenet', 'swin', 'vit'])
+def test_the_last_output_is_the_backbones(backbone):
+    assert backbone in BACKBONES
+    size = image_size(backbone)
+    model = build_model(backbone=backbone, size=size).eval()
+    images = torch.randn(4, 3, size, size)
+    outputs = list(block_outputs(model, images))
+    assert len(outputs) == 4 and not any(x.requires_grad for x in outputs)
+    with torch.no_grad():
+        torch.testing.assert_close(outputs[-1], model.backbone(images)[-1])
+    in_parts = list(outputs_by_block(model, images.split(3)))
+    for whole, parts in zip(outputs, in_parts, strict=True):
+        assert [len(part) for part in parts] == [3, 1]
+        torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_are_on_between_blocks():
+    for _ in block_outputs(build_model().eval(), torch.randn(2, 3, 16, 16)):
+        assert torch.is_grad_enabled()
+
+
+def test_pooled():
+    vit = build_model(backbone='vit').block_units
+    assert vit[0][-1].num_extra_tokens == 1
+    tokens = torch.arange(12.0).reshape(1, 3, 4)
+    assert pooled(tokens, vit[0][-1]).tolist() == [[0.0, 1.0, 2.0, 3.0]]
+    resnet = build_model().block_units
+    assert pooled(tokens, resnet[0][-1]).tolist() == [[4.0, 5.0, 6.0, 7.0]]
+    assert pooled(tokens.reshape(1, 3, 2, 2), resnet[0][-1]).tolist() == [[1.5, 5.5, 9.5]]
+    assert pooled(tokens[:, 0], vit[-1][-1]).tolist() == [[0.0, 1.0, 2.0, 3.0]]
+
+
+def indices(loader):
+    return [int(i) for data in loader for i in data['inputs'].flatten(1).sum(1)]
+
+
+def test_some_images_are_always_the_same(tmp_path):
+    cfg = digits_config(tmp_path / 'a.py', images=50)
+    every, some, again, more = (
+        indices(plain_loader(cfg, 'train_dataloader', count)) for count in (None, 20, 20, 99)
+    )
+    assert len(every) == 50 and every == more
+    assert len(some) == 20 and some == again
+    assert set(some) <= set(every) and some != every[:20]
+
+
+def test_a_checkpoint_of_several_processes(tmp_path, loading_state):
+    saved, model = build_model(), build_model('manpp').eval()
+    state = {f'module.{key}': value + 1 for key, value in build_model('manpp').state_dict().items()}
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    load_weights(model, str(tmp_path / 'a.pth'), 'cpu')
+    assert not model.training
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[f'module.{key}'])
+    torch.save(saved.state_dict(), tmp_path / 'b.pth')
+    with pytest.raises(UserError, match='lacks aux_heads'):
+        load_weights(model, str(tmp_path / 'b.pth'), 'cpu', allow_missing=())
+
+
+@pytest.mark.parametrize(
+    ('content', 'named'),
+    [([1, 2], 'holds no dict'), (dict(a=1, b=torch.ones(1)), 'does not fit')],
+)
+def test_a_file_that_is_no_checkpoint(tmp_path, loading_state, content, named):
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=named):
+        load_weights(build_model(), str(tmp_path / 'a.pth'), 'cpu')
+
+
+def test_a_loader_needs_a_way_to_read(tmp_path):
+    cfg = Config.fromfile('configs/man/resnet20_k10_digits.py')
+    del cfg.val_dataloader.dataset['pipeline']
+    with pytest.raises(UserError, match='val_dataloader.dataset has no pipeline'):
+        plain_loader(cfg, 'train_dataloader')
+
+
+def test_devices():
+    assert device('cpu') == 'cpu'
+    with pytest.raises(argparse.ArgumentTypeError, match="'abacus'"):
+        device('abacus')
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_help(tool):
+    result = call_tool(tool, '--help')
+    assert result.code == 0 and result.out.startswith('usage: ') and '--out' in result.out
