@@ -201,7 +201,7 @@ def test_initialisation():
             'similarity_weight, prediction_weight are all 0 there',
         ),
         (dict(prediction_weight='a'), "prediction_weight='a' should be a number"),
-        (dict(shape=(17, 64)), r'PredSimAuxHead needs feature maps.*gives \(17, 64\)'),
+        (dict(shape=(17, 64)), '17 patch tokens of block 0 do not lie in a grid'),
     ],
 )
 def test_bad_arguments(cfg, message):
