@@ -32,18 +32,19 @@ def _seeded():
     torch.manual_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def loading_state(monkeypatch):
-    """Undo what ``restrict_loading`` sets for the whole process."""
-    loader = checkpoint.CheckpointLoader
-    monkeypatch.setattr(loader, '_schemes', loader._schemes.copy())
-    monkeypatch.setattr(checkpoint, 'get_torch_safe_globals', checkpoint.get_torch_safe_globals)
-    before = {name: os.environ.pop(name, None) for name in _LOADING_VARIABLES}
-    yield
-    for name, value in before.items():
+    """Undo what ``restrict_loading`` sets for the whole process, whichever test ran before."""
+    monkeypatch.setattr(checkpoint.CheckpointLoader, '_schemes', _SCHEMES.copy())
+    monkeypatch.setattr(checkpoint, 'get_torch_safe_globals', _SAFE_GLOBALS)
+    for name in _LOADING_VARIABLES:
         os.environ.pop(name, None)
-        if value is not None:
-            os.environ[name] = value
+    yield
+    for name in _LOADING_VARIABLES:
+        os.environ.pop(name, None)
 
 
 _LOADING_VARIABLES = ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD')
+# As mmengine has them: nothing was restricted yet.
+_SCHEMES = checkpoint.CheckpointLoader._schemes.copy()
+_SAFE_GLOBALS = checkpoint.get_torch_safe_globals

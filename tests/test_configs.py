@@ -35,8 +35,6 @@ IMAGENET_RUN = (
     'infopro/resnext101-32x8d_k2_imagenet',
     'dgl/resnet18_k2_imagenet',
     'dgl/resnet50_k4_imagenet',
-    'bp/vit-tiny_imagenet',
-    'manpp/vit-tiny_k4_imagenet',
 )
 RUN = [path for path in PATHS if path not in IMAGENET_RESNETS or config_id(path) in IMAGENET_RUN]
 

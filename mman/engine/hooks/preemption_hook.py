@@ -96,8 +96,9 @@ class PreemptionHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Stop after an epoch; the loop by iteration is done then."""
-        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        if self._active and by_epoch and self._requested():
+        if not self._active:
+            return
+        if isinstance(runner.train_loop, EpochBasedTrainLoop) and self._requested():
             self._stop(runner, runner.epoch + 1, runner.iter)
 
     def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
