@@ -10,7 +10,6 @@ is no data loader and no log.
 import argparse
 import time
 from statistics import median, quantiles
-from types import SimpleNamespace
 
 import torch
 from common import (
@@ -26,12 +25,8 @@ from common import (
     write,
 )
 from mmengine.config import Config
-from mmengine.logging import MMLogger
-from mmengine.optim import build_optim_wrapper
-from mmpretrain.structures import DataSample
 
-from mman.apis.memory_prediction import build_local_model
-from mman.registry import HOOKS
+from mman.apis.trial import Trial
 from mman.utils.errors import one_line_errors
 
 # case: network, K in the names of its configs, and keys that change the split
@@ -48,8 +43,6 @@ CROSS_ENTROPY = {'model.aux_head.task_loss': 'cross_entropy', 'model.aux_head.ne
 # The schedule's first learning rate: at its highest, random images would diverge.
 LEARNING_RATE = 0.008
 WARM_UP = 3
-# Only schedules of a hook see it; none is measured.
-MAX_ITERS = 10**6
 
 
 def variants(case: str) -> list[Variant]:
@@ -94,61 +87,14 @@ def common_options(args: argparse.Namespace) -> dict:
     return options
 
 
-class Trainer:
-    """A model with its optimizers, hooks and batch, without a Runner.
-
-    Args:
-        cfg (Config): Of a LocalImageClassifier.
-        batch (int): Images of a batch.
-        device (torch.device): Where to train.
-    """
-
-    def __init__(self, cfg: Config, batch: int, device: torch.device):
-        torch.manual_seed(0)
-        self.model = build_local_model(cfg)
-        self.model.init_weights()
-        self.model.to(device)
-        self._data = random_batch(cfg, batch, device)
-        optim_wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
-        optim_wrapper.initialize_count_status(self.model, 0, MAX_ITERS)
-        self._runner = SimpleNamespace(
-            model=self.model,
-            optim_wrapper=optim_wrapper,
-            iter=0,
-            max_iters=MAX_ITERS,
-            logger=MMLogger.get_current_instance(),
-        )
-        self._hooks = [HOOKS.build(hook) for hook in cfg.get('custom_hooks', [])]
-        for hook in self._hooks:
-            hook.before_train(self._runner)
-
-    def step(self) -> None:
-        """One iteration."""
-        runner, data = self._runner, dict(self._data)
-        outputs = runner.model.train_step(data, runner.optim_wrapper)
-        for hook in self._hooks:
-            hook.after_train_iter(runner, batch_idx=runner.iter, data_batch=data, outputs=outputs)
-        runner.iter += 1
-
-
-def random_batch(cfg: Config, batch: int, device: torch.device) -> dict:
-    """Images and labels in host memory, as a data loader gives them."""
-    images = torch.randint(0, 256, (batch, *cfg.model.input_shape), dtype=torch.uint8)
-    labels = torch.randint(0, cfg.model.head.num_classes, (batch,)).tolist()
-    return dict(
-        inputs=images.pin_memory() if device.type == 'cuda' else images,
-        data_samples=[DataSample().set_gt_label(label) for label in labels],
-    )
-
-
-def warmed_up(cfg: Config, batch: int, device: torch.device) -> tuple[Trainer, int | None]:
+def warmed_up(cfg: Config, batch: int, device: torch.device) -> tuple[Trial, int | None]:
     """A trainer after its first iterations, and the peak bytes of one more on a GPU.
 
     The bytes are all that this trainer has made live on its own.
     """
     on_gpu = device.type == 'cuda'
     before = torch.cuda.memory_allocated(device) if on_gpu else 0
-    trainer = Trainer(cfg, batch, device)
+    trainer = Trial(cfg, batch, device, cfg.get('custom_hooks', []))
     for _ in range(WARM_UP):
         trainer.step()
     if not on_gpu:
@@ -158,7 +104,7 @@ def warmed_up(cfg: Config, batch: int, device: torch.device) -> tuple[Trainer, i
     return trainer, torch.cuda.max_memory_allocated(device) - before
 
 
-def timed(trainer: Trainer, iterations: int, device: torch.device) -> float:
+def timed(trainer: Trial, iterations: int, device: torch.device) -> float:
     """Seconds per iteration."""
     _finish(device)
     start = time.perf_counter()

@@ -89,7 +89,8 @@ def damage(path: str | Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as file:
             member = file.testzip()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+    # Of a damaged header it may say that the file is encrypted or compressed in an unknown way.
+    except (zipfile.BadZipFile, ValueError, RuntimeError, OSError) as error:
         return f'its structure is damaged: {error}'
     return None if member is None else f'the checksum of {member!r} in it is wrong'
 

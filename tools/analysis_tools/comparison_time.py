@@ -7,23 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from comparison_grid import Row
-from mmengine.config import Config
-from mmengine.logging import MMLogger
-from mmengine.optim import build_optim_wrapper
-from mmpretrain.structures import DataSample
 
-from mman.apis.memory_prediction import build_local_model
-from mman.registry import HOOKS
+from mman.apis.trial import Trial
 
 WARM_UP = 3
 # Random images at the recipe's learning rate would diverge.
 LEARNING_RATE = 1e-4
-# Only schedules of a hook see it; none is measured.
-MAX_ITERS = 10**6
 
 
 @dataclass(frozen=True)
@@ -39,8 +31,8 @@ class Times:
     seconds: dict[str, list[float]]
 
 
-class Trainer:
-    """The training iteration of a row without a Runner, on random images.
+class Trainer(Trial):
+    """The training iteration of a row, timed.
 
     Args:
         row (Row): What is trained.
@@ -49,35 +41,11 @@ class Trainer:
     """
 
     def __init__(self, row: Row, batch_size: int, device: torch.device):
-        torch.manual_seed(0)
-        model = build_local_model(row.cfg)
-        model.init_weights()
-        model.to(device)
-        wrapper_cfg = copy.deepcopy(row.cfg.optim_wrapper)
-        wrapper_cfg.optimizer.lr = LEARNING_RATE
-        optim_wrapper = build_optim_wrapper(model, wrapper_cfg)
-        optim_wrapper.initialize_count_status(model, 0, MAX_ITERS)
-        self._device = device
-        self._data = _random_batch(row.cfg, batch_size)
-        self._runner = SimpleNamespace(
-            model=model,
-            optim_wrapper=optim_wrapper,
-            iter=0,
-            max_iters=MAX_ITERS,
-            logger=MMLogger.get_current_instance(),
-        )
+        cfg = copy.deepcopy(row.cfg)
+        cfg.optim_wrapper.optimizer.lr = LEARNING_RATE
         # Hooks of the recipe are the same in every row.
-        self._hooks = [HOOKS.build(copy.deepcopy(hook)) for hook in row.hooks]
-        for hook in self._hooks:
-            hook.before_train(self._runner)
-
-    def step(self) -> None:
-        """One iteration: preprocessing, all blocks and their steps, the method's hooks."""
-        runner, data = self._runner, dict(self._data)
-        outputs = runner.model.train_step(data, runner.optim_wrapper)
-        for hook in self._hooks:
-            hook.after_train_iter(runner, batch_idx=runner.iter, data_batch=data, outputs=outputs)
-        runner.iter += 1
+        super().__init__(cfg, batch_size, device, row.hooks)
+        self._device = device
 
     def timed_step(self) -> float:
         """Seconds of one iteration."""
@@ -90,14 +58,6 @@ class Trainer:
     def _finish(self) -> None:
         if self._device.type == 'cuda':
             torch.cuda.synchronize(self._device)
-
-
-def _random_batch(cfg: Config, count: int) -> dict:
-    """Images and labels in host memory, as a data loader gives them."""
-    images = torch.randint(0, 256, (count, *cfg.model.input_shape), dtype=torch.uint8)
-    labels = torch.randint(0, cfg.model.head.num_classes, (count,)).tolist()
-    samples = [DataSample().set_gt_label(label) for label in labels]
-    return dict(inputs=images, data_samples=samples)
 
 
 def measure_times(
