@@ -57,6 +57,8 @@ def test_the_mix_passes_copies_of_the_units_that_follow(backbone):
     model = MODELS.build(cfg).train()
     (head,) = model.aux_heads
     first, second, third = (unit.module for unit in model.block_units[1][:3])
+    # The copies were made before.
+    model.init_weights()
     start_heads(model)
     assert all(p.requires_grad for p in head.later_bias_units.parameters())
     with torch.no_grad():
@@ -78,6 +80,17 @@ def test_the_mix_passes_copies_of_the_units_that_follow(backbone):
     assert len(head.host.context.next_units) == 0 and head.num_sources == 3
     sum(head.loss(x, _batch()).values()).backward()
     assert all(p.grad is not None for p in head.later_bias_units.parameters())
+
+
+def test_a_copy_of_the_last_unit_is_without_what_comes_before_the_head():
+    """So that every host sees tokens, and the final norm is the network's alone."""
+    model = build_model('man', 'vit', num_blocks=8, strategy='uniform')
+    last = model.block_units[-1][0]
+    assert list(last.output.parts) == ['ln1'] and last.final_shape == (24,)
+    head = model.aux_heads[-1]
+    names = [name for name, _ in model.backbone.layers[7].named_parameters()]
+    assert [name for name, _ in head.momentum_unit.named_parameters()] == names
+    assert head.host.context.feature_shape == (17, 24)
 
 
 @pytest.mark.parametrize('method', MOMENTUM)
