@@ -8,20 +8,26 @@ from .cli import (
 )
 from .config import load_config, set_amp, set_auto_scale_lr, set_resume, set_seed, set_work_dir
 from .distributed import leave_processes
+from .inference import ImageInferencer
 from .memory_budget import apply_memory_budget
+from .models import config_path, get_model, list_models
 from .pretrained import start_from_pretrained
 from .runner import build_runner
 from .test import test_model
 from .train import summarize, train_model
 
 __all__ = [
+    'ImageInferencer',
     'add_run_arguments',
     'apply_memory_budget',
     'build_runner',
     'config_parser',
+    'config_path',
     'existing_file',
     'export_local_rank',
+    'get_model',
     'leave_processes',
+    'list_models',
     'load_config',
     'new_file',
     'seed',

@@ -46,6 +46,14 @@ class CosineAuxHead(AuxHead):
         Returns:
             dict[str, Tensor]: ``loss_cosine``, a scalar.
         """
+        return dict(loss_cosine=F.cross_entropy(self.logits(features), batch.target))
+
+    @property
+    def has_classifier(self) -> bool:
+        """True: the block can be an early exit."""
+        return True
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Scaled similarities (N, num_classes) of features as :meth:`loss` takes them."""
         pooled = F.normalize(self.pooled(features))
-        similarities = F.linear(pooled, F.normalize(self.class_vectors))
-        return dict(loss_cosine=F.cross_entropy(self.scale * similarities, batch.target))
+        return self.scale * F.linear(pooled, F.normalize(self.class_vectors))

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 
 from mman.models.aux_heads import LocalBatch, MomentumAuxHead
+from mman.models.classifiers import exit_blocks, exit_logits
 from mman.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,3 +113,18 @@ def test_a_wrong_key_of_the_host_is_named():
     cfg.model.aux_head.host.scales = 3.0
     with pytest.raises(ValueError, match="aux_head.host has the unknown key 'scales'"):
         MODELS.build(cfg.model)
+
+
+@pytest.mark.parametrize('config', [ALONE, HOSTED])
+def test_every_block_is_an_early_exit(config):
+    model = MODELS.build(read(config).model).eval()
+    assert exit_blocks(model) == list(range(model.num_blocks))
+    with torch.no_grad():
+        scores = dict(exit_logits(model, torch.randn(3, 3, 8, 8), range(model.num_blocks)))
+    for k, head in enumerate(model.aux_heads):
+        # Cosines times the factor, which is 10.
+        assert scores[k].shape == (3, 10) and scores[k].abs().max() <= 10
+        cosine_head(head).scale = 0.5
+    with torch.no_grad():
+        smaller = dict(exit_logits(model, torch.randn(3, 3, 8, 8), range(model.num_blocks)))
+    assert all(smaller[k].abs().max() <= 0.5 for k in range(model.num_blocks - 1))

@@ -97,10 +97,18 @@ class AugLocalAuxHead(AuxHead):
         if self.context.unit_init_cfg is not None:
             initialize(self.net[: self.num_units], copy.deepcopy(self.context.unit_init_cfg))
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether :meth:`logits` gives class scores: always."""
+        return True
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """See :meth:`AuxHead.logits`."""
+        return self.run('classifier', self.net, features)
+
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
-        logits = self.run('classifier', self.net, features)
-        return dict(loss_task=self.weight * F.cross_entropy(logits, batch.target))
+        return dict(loss_task=self.weight * F.cross_entropy(self.logits(features), batch.target))
 
 
 def pyramid_depth(index: int, num_blocks: int, depth: int, tau: float) -> int:

@@ -48,6 +48,28 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
             summed and trained on, weights included; others are ignored.
         """
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether :meth:`logits` gives class scores. Defaults to False."""
+        return False
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Scores of the classes, which make the block an early exit.
+
+        Args:
+            features (Tensor): Output of the block, (N, *context.feature_shape).
+
+        Returns:
+            Tensor: (N, num_classes), before softmax.
+
+        Raises:
+            UserError: If the head has no classifier.
+        """
+        raise UserError(
+            f'block {self.context.index} is no early exit: its {type(self).__name__} has no '
+            'classifier'
+        )
+
     def run(self, part: str, network: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
         """``network(*inputs)``, kept or recomputed as ``model.recompute`` says.
 

@@ -59,10 +59,18 @@ class DGLAuxHead(AuxHead):
             nn.Linear(hidden[-1], context.num_classes),
         )
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether :meth:`logits` gives class scores: always."""
+        return True
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """See :meth:`AuxHead.logits`."""
+        return self.run('classifier', self.head, self.pool(self.as_map(features)))
+
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
-        logits = self.run('classifier', self.head, self.pool(self.as_map(features)))
-        return dict(loss_task=self.weight * F.cross_entropy(logits, batch.target))
+        return dict(loss_task=self.weight * F.cross_entropy(self.logits(features), batch.target))
 
 
 def _convolutions(channels: int, width: int) -> list[nn.Module]:

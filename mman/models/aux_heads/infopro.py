@@ -93,6 +93,17 @@ class InfoProAuxHead(AuxHead):
             self.aux_net = _aux_net(net, channels, outputs, widen, feature_dim)
             self.criterion = SupConLoss(temperature) if contrast else nn.CrossEntropyLoss()
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether :meth:`logits` gives class scores: if it trains with cross-entropy."""
+        return isinstance(getattr(self, 'criterion', None), nn.CrossEntropyLoss)
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """The output of the aux net; see :meth:`AuxHead.logits`."""
+        if not self.has_classifier:
+            return super().logits(features)
+        return self.run('classifier', self.aux_net, self.as_map(features))
+
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
         return infopro_losses(self, features, batch)

@@ -67,6 +67,17 @@ class InfoProImageNetAuxHead(AuxHead):
             self.aux_net = _aux_net(shape[0], context.num_classes)
             self.criterion = nn.CrossEntropyLoss()
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether :meth:`logits` gives class scores: if there is a task loss."""
+        return bool(self.task_weight)
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """The output of the aux net; see :meth:`AuxHead.logits`."""
+        if not self.has_classifier:
+            return super().logits(features)
+        return self.run('classifier', self.aux_net, self.as_map(features))
+
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
         return infopro_losses(self, features, batch)

@@ -42,10 +42,18 @@ class LinearAuxHead(AuxHead):
         self.norm = nn.Identity() if norm is None else _norm(norm, context.channels)
         self.fc = nn.Linear(context.channels, context.num_classes)
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether :meth:`logits` gives class scores: always."""
+        return True
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """See :meth:`AuxHead.logits`."""
+        return self.fc(self.norm(self.pooled(features)))
+
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
-        logits = self.fc(self.norm(self.pooled(features)))
-        return dict(loss_task=self.weight * F.cross_entropy(logits, batch.target))
+        return dict(loss_task=self.weight * F.cross_entropy(self.logits(features), batch.target))
 
 
 def _norm(cfg: dict, channels: int) -> nn.Module:

@@ -119,6 +119,23 @@ class MomentumAuxHead(AuxHead):
             mixed = self.run('bias_unit', unit, mixed)
         return mixed
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether :meth:`logits` gives class scores: if the host does."""
+        return self.host.has_classifier
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """The host's, on the mixed features; see :meth:`AuxHead.logits`.
+
+        In eval mode the momentum unit too normalises by its running
+        statistics, so that the scores of an image do not depend on others.
+        """
+        self.momentum_unit.train(self.training)
+        try:
+            return self.host.logits(self.mixed(features))
+        finally:
+            self.momentum_unit.train()
+
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """The host head's losses on the mixed features; see :meth:`AuxHead.loss`.
 

@@ -75,6 +75,17 @@ class PredSimAuxHead(AuxHead):
         if self.prediction_weight:
             self.prediction = _prediction_net(shape, pooled_features, context.num_classes)
 
+    @property
+    def has_classifier(self) -> bool:
+        """Whether :meth:`logits` gives class scores: if there is the prediction."""
+        return bool(self.prediction_weight)
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """The prediction; see :meth:`AuxHead.logits`."""
+        if not self.has_classifier:
+            return super().logits(features)
+        return self.run('classifier', self.prediction, self.as_map(features))
+
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
         features, losses = self.as_map(features), {}

@@ -1,0 +1,106 @@
+"""Calling the converters inside the process of the tests, which is quicker, and judging them."""
+
+import ast
+import io
+import runpy
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.models import build_classifier
+
+from mman.apis import get_model
+from tests.helpers.trained_digits import PATH
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def call_tool(name, *args):
+    """Run a tool of the folder tools from the root of the repository.
+
+    Args:
+        name (str): Its path in that folder.
+        *args: Its arguments.
+
+    Returns:
+        SimpleNamespace: ``code``, ``out`` and ``errors``.
+    """
+    tool = ROOT / 'tools' / name
+    out, errors, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+        patch.chdir(ROOT)
+        patch.syspath_prepend(str(tool.parent))
+        patch.setattr(sys, 'argv', [tool.name, *map(str, args)])
+        try:
+            runpy.run_path(str(tool), run_name='__main__')
+        except SystemExit as stop:
+            code = stop.code
+    return SimpleNamespace(code=code, out=out.getvalue(), errors=errors.getvalue())
+
+
+def error_of(result):
+    """The one line that a user's mistake ends in."""
+    assert result.code == 2 and 'Traceback' not in result.errors, result
+    return result.errors.strip().splitlines()[-1]
+
+
+def succeeded(result):
+    """What a tool printed that came to its end."""
+    assert not result.code, result.errors
+    return result.out
+
+
+def plain_digits(weights):
+    """mmpretrain's own classifier of the digits config, with those weights but aux heads."""
+    cfg = Config.fromfile(PATH)
+    parts = {key: cfg.model[key] for key in ('backbone', 'neck', 'head')}
+    plain = build_classifier(dict(type='ImageClassifier', **parts))
+    plain.load_state_dict({k: v for k, v in weights.items() if not k.startswith('aux_heads.')})
+    return plain.eval()
+
+
+@torch.no_grad()
+def plain_scores(model, images):
+    return model(images)
+
+
+def assert_close(scores, expected, tolerance=1e-4):
+    scores, expected = torch.as_tensor(scores), torch.as_tensor(expected)
+    assert scores.shape == expected.shape
+    scale = max(expected.abs().max().item(), 1)
+    assert (scores - expected).abs().max().item() <= tolerance * scale
+    assert torch.equal(scores.argmax(1), expected.argmax(1))
+
+
+# Small images; the networks themselves are those of the configs.
+VIT = (
+    'model.backbone.img_size=64',
+    'model.backbone.patch_size=8',
+    'model.input_shape=(3,64,64)',
+    'model.head.num_classes=7',
+    'data_preprocessor.num_classes=7',
+)
+RESNET = VIT[2:]
+
+
+def drawn_model(name, options, tmp_path):
+    """A checkpoint of a config with drawn weights and statistics, and its model."""
+    cfg = Config.fromfile(name if isinstance(name, Path) else f'configs/{name}.py')
+    for pair in options:
+        key, _, value = pair.partition('=')
+        cfg.merge_from_dict({key: ast.literal_eval(value)})
+    torch.manual_seed(0)
+    model = get_model(cfg)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.ndim == 1:
+                tensor += 0.2 * torch.rand_like(tensor)
+            elif tensor.dtype == torch.float32:
+                tensor += 0.02 * torch.randn_like(tensor)
+    path = tmp_path / 'drawn.pth'
+    torch.save(dict(meta={}, state_dict=model.state_dict()), path)
+    return path, model.eval()
