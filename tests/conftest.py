@@ -37,6 +37,7 @@ def loading_state(monkeypatch):
     """Undo what ``restrict_loading`` sets for the whole process, whichever test ran before."""
     monkeypatch.setattr(checkpoint.CheckpointLoader, '_schemes', _SCHEMES.copy())
     monkeypatch.setattr(checkpoint, 'get_torch_safe_globals', _SAFE_GLOBALS)
+    monkeypatch.setattr(checkpoint, 'load_from_http', _LOAD_FROM_HTTP)
     for name in _LOADING_VARIABLES:
         os.environ.pop(name, None)
     yield
@@ -48,3 +49,4 @@ _LOADING_VARIABLES = ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_O
 # As mmengine has them: nothing was restricted yet.
 _SCHEMES = checkpoint.CheckpointLoader._schemes.copy()
 _SAFE_GLOBALS = checkpoint.get_torch_safe_globals
+_LOAD_FROM_HTTP = checkpoint.load_from_http

@@ -5,7 +5,6 @@ import argparse
 from mmengine.dist import is_main_process
 
 from mman import apis
-from mman.utils.checkpoint import restrict_loading
 from mman.utils.errors import one_line_errors
 
 
@@ -25,12 +24,11 @@ def main() -> None:
     parser = build_parser()
     args = parser.parse_args()
     with one_line_errors(parser):
-        restrict_loading(unsafe=args.unsafe_load)
         apis.export_local_rank(args.local_rank)
         cfg = apis.load_config(args.config, args.cfg_options)
         cfg.launcher = args.launcher
         apis.set_work_dir(cfg, args.work_dir, args.config)
-        metrics = apis.test_model(cfg, args.checkpoint, args.out)
+        metrics = apis.test_model(cfg, args.checkpoint, args.out, args.unsafe_load)
         if is_main_process():
             for name, value in metrics.items():
                 print(f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}')

@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 
 from mman import apis
-from mman.utils.checkpoint import restrict_loading
 from mman.utils.errors import one_line_errors
 from mman.utils.preempted import EXIT_CODE, Preempted
 
@@ -43,7 +42,6 @@ def main() -> None:
     parser = build_parser()
     args = parser.parse_args()
     with one_line_errors(parser):
-        restrict_loading(unsafe=args.unsafe_load)
         apis.export_local_rank(args.local_rank)
         cfg = apis.load_config(args.config, args.cfg_options)
         cfg.launcher = args.launcher
@@ -52,18 +50,18 @@ def main() -> None:
         apis.set_seed(cfg, args.seed)
         apis.set_amp(cfg, args.amp)
         apis.set_auto_scale_lr(cfg, args.auto_scale_lr)
-        code = train(cfg)
+        code = train(cfg, args.unsafe_load)
         apis.leave_processes()
     sys.exit(code)
 
 
-def train(cfg: Config) -> int:
+def train(cfg: Config, unsafe_load: bool) -> int:
     """Train and say what came out; the exit code.
 
     No Runner is alive any more when it returns.
     """
     try:
-        runner = apis.train_model(cfg)
+        runner = apis.train_model(cfg, unsafe_load)
     except Preempted as stop:
         message, code = stop.message, EXIT_CODE
     else:

@@ -17,8 +17,8 @@ from mman.models.aux_heads.base import pooled_tokens
 from mman.models.splitters import Unit
 from mman.registry import DATASETS, MODELS
 from mman.utils import register_all_modules
-from mman.utils.checkpoint import restrict_loading
 from mman.utils.errors import UserError
+from mman.utils.safe_loading import restrict_loading
 
 from .cli import existing_file
 from .config import set_loader_defaults

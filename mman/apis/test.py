@@ -5,6 +5,7 @@ from mmengine.evaluator import DumpResults
 
 from mman.engine.hooks import CheckpointGuardHook
 from mman.utils.errors import UserError
+from mman.utils.safe_loading import restrict_loading
 
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
@@ -14,13 +15,18 @@ from .runner import build_runner
 _TRAINING_ONLY = ('aux_heads.',)
 
 
-def test_model(cfg: Config, checkpoint: str, out: str | None = None) -> dict:
+def test_model(
+    cfg: Config, checkpoint: str, out: str | None = None, unsafe_load: bool = False
+) -> dict:
     """Evaluate a checkpoint on the test set of ``cfg``.
 
     Args:
         cfg (Config): Has the test dataloader, loop and evaluator.
         checkpoint (str): The weights.
-        out (str | None): A new .pkl file for the predictions.
+        out (str | None): A new .pkl file for the predictions. Defaults to
+            None.
+        unsafe_load (bool): Load the checkpoint even if it can run code.
+            Defaults to False.
 
     Returns:
         dict: The metrics.
@@ -28,6 +34,7 @@ def test_model(cfg: Config, checkpoint: str, out: str | None = None) -> dict:
     for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if cfg.get(key) is None:
             raise UserError(f'{key} is {cfg.get(key)!r} in the config; testing needs it')
+    restrict_loading(unsafe_load)
     set_loader_defaults(cfg)
     apply_memory_budget(cfg)
     cfg.resume, cfg.load_from = False, checkpoint

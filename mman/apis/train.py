@@ -4,6 +4,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mman.utils.checkpoint import latest_checkpoint
+from mman.utils.safe_loading import restrict_loading
 
 from .config import check_amp, check_recompute, set_loader_defaults
 from .memory_budget import apply_memory_budget
@@ -12,12 +13,18 @@ from .runner import build_runner, log_file
 from .survival import set_survival_defaults
 
 
-def train_model(cfg: Config) -> Runner:
+def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
     """Train what ``cfg`` describes.
+
+    Args:
+        cfg (Config): As :func:`load_config` gives it, with ``work_dir``.
+        unsafe_load (bool): Load checkpoints even if they can run code.
+            Defaults to False.
 
     Returns:
         Runner: The Runner after training, for :func:`summarize`.
     """
+    restrict_loading(unsafe_load)
     check_amp(cfg)
     check_recompute(cfg)
     check_initialisation(cfg)

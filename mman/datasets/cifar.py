@@ -44,7 +44,6 @@ class CIFAR10(OfficialDataset, mmpretrain_datasets.CIFAR10):
             folder=self._path(self.base_folder),
             archive=self._path(self.filename),
             url=self.url,
-            md5=self.tgz_md5,
             download=self.download,
             verify=self.verify,
         )
@@ -92,6 +91,5 @@ class CIFAR100(CIFAR10):
     base_folder = _published.base_folder
     url = _published.url
     filename = _published.filename
-    tgz_md5 = _published.tgz_md5
     train_list = _published.train_list
     test_list = _published.test_list

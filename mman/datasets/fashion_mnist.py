@@ -77,11 +77,11 @@ class FashionMNIST(OfficialDataset, mmpretrain_datasets.FashionMNIST):
         return f'the files {names} (with or without .gz)'
 
     def _fetch(self) -> None:
-        for name, md5 in self._official():
+        for name, _ in self._official():
             path = self._existing(name)
             if not osp.exists(path):
                 require_download(path, self.download)
-                download_file(self.url_prefix + name, path, md5)
+                download_file(self.url_prefix + name, path)
 
     def _read(self) -> tuple[np.ndarray, np.ndarray]:
         images_path, labels_path = (self._existing(name) for name, _ in self._official())

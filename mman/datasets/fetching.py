@@ -2,22 +2,24 @@
 
 import os
 import os.path as osp
+import platform
 import tarfile
 from http.client import HTTPException
 from tempfile import TemporaryDirectory
 
-from mmpretrain.datasets.utils import check_md5, download_url_to_file
+from mmpretrain.datasets.utils import download_url_to_file
 
-from .official_files import reading, require_file
+from .official_files import reading, require_sha256, sha256_of
+from .official_sums import SHA256
 
 
-def download_file(url: str, path: str, md5: str) -> None:
+def download_file(url: str, path: str) -> None:
     """Download a file with a progress bar and move it in place once verified.
 
     Args:
         url (str): Address of the file.
-        path (str): Where to put it; must not exist. Its folder is made.
-        md5 (str): Official checksum in hex.
+        path (str): Where to put it; must not exist. Its folder is made. Its
+            name is one in :data:`.SHA256`, which has the checksum.
 
     Raises:
         RuntimeError: If the download fails or has another checksum; nothing
@@ -29,8 +31,11 @@ def download_file(url: str, path: str, md5: str) -> None:
         with TemporaryDirectory(dir=folder) as scratch:
             part = osp.join(scratch, osp.basename(path))
             download_url_to_file(url, part)
-            if not check_md5(part, md5):
-                raise RuntimeError(f'{url} gave a file without the official md5 {md5}.')
+            official, found = SHA256[osp.basename(path)], sha256_of(part)
+            if found != official:
+                raise RuntimeError(
+                    f'{url} gave a file with the sha256 {found}, not the official {official}.'
+                )
             os.rename(part, path)
     except (OSError, HTTPException) as error:
         raise RuntimeError(f'{url} cannot be downloaded to {path} ({error}).') from None
@@ -38,6 +43,9 @@ def download_file(url: str, path: str, md5: str) -> None:
 
 def unpack_folder(archive: str, folder: str) -> None:
     """Unpack a folder from a tar archive; it appears only when it is complete.
+
+    Nothing is written outside of it: an archive with links, devices, or names
+    that lead elsewhere is refused.
 
     Args:
         archive (str): The tar file, compressed or not.
@@ -47,17 +55,25 @@ def unpack_folder(archive: str, folder: str) -> None:
     Raises:
         RuntimeError: If the archive cannot be read or lacks the folder.
     """
+    if not hasattr(tarfile, 'data_filter'):
+        raise RuntimeError(
+            f'{archive} cannot be unpacked safely by Python {platform.python_version()}: unpack it '
+            'by hand, or use Python 3.11.4 or later.'
+        )
     with reading(archive), TemporaryDirectory(dir=osp.dirname(folder)) as scratch:
         with tarfile.open(archive) as tar:
-            # Python 3.11 has the safe filter only in its later releases.
-            tar.extraction_filter = getattr(tarfile, 'data_filter', None)
-            tar.extractall(scratch)
+            tar.extractall(scratch, filter=_files_and_folders)
         os.rename(osp.join(scratch, osp.basename(folder)), folder)
 
 
-def fetch_folder(
-    folder: str, archive: str, url: str, md5: str, download: bool, verify: bool
-) -> None:
+def _files_and_folders(member: tarfile.TarInfo, scratch: str) -> tarfile.TarInfo:
+    """tarfile's filter for data, without links, by which archives have got round it."""
+    if not (member.isfile() or member.isdir()):
+        raise tarfile.SpecialFileError(member)
+    return tarfile.data_filter(member, scratch)
+
+
+def fetch_folder(folder: str, archive: str, url: str, download: bool, verify: bool) -> None:
     """Make sure that a data set's folder is there.
 
     A folder that exists is not touched. Otherwise the archive is unpacked, and
@@ -65,9 +81,9 @@ def fetch_folder(
 
     Args:
         folder (str): The folder.
-        archive (str): The tar file that holds it, beside it.
+        archive (str): The tar file that holds it, beside it. Its name is one
+            in :data:`.SHA256`, which has the checksum.
         url (str): Address of the archive.
-        md5 (str): Official checksum of the archive in hex.
         download (bool): Whether to download.
         verify (bool): Whether an archive that is there must have the checksum;
             a downloaded one must in any case.
@@ -78,10 +94,11 @@ def fetch_folder(
     if osp.isdir(folder):
         return
     if osp.exists(archive):
-        require_file(archive, md5 if verify else None)
+        if verify:
+            require_sha256(archive, SHA256[osp.basename(archive)])
     else:
         require_download(folder, download)
-        download_file(url, archive, md5)
+        download_file(url, archive)
     unpack_folder(archive, folder)
 
 

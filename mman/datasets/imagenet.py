@@ -11,8 +11,8 @@ from mmpretrain.datasets.custom import find_folders, get_samples
 
 from mman.registry import DATASETS
 from mman.utils import DataError, UserError
+from mman.utils.all_ranks import run_on_all_ranks
 
-from .all_ranks import run_on_all_ranks
 from .key_checks import require_choice
 
 # How many names a message lists before it says how many more there are.

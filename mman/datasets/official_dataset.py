@@ -8,8 +8,8 @@ import numpy as np
 from mmpretrain.datasets import BaseDataset
 
 from mman.utils import DataError, UserError
+from mman.utils.all_ranks import run_on_all_ranks
 
-from .all_ranks import run_on_all_ranks
 from .key_checks import require_choice
 
 

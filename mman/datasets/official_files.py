@@ -1,5 +1,6 @@
 """Checks of the files of a published data set."""
 
+import hashlib
 import os.path as osp
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,10 +37,36 @@ def require_md5(path: str, found: str, official: str) -> None:
         RuntimeError: If they differ.
     """
     if found != official:
-        raise RuntimeError(
-            f'{path} has the md5 {found}, the official one is {official}: '
-            'the file is damaged or re-encoded. It was left as it is.'
-        )
+        raise RuntimeError(_differs(path, 'md5', found, official))
+
+
+def require_sha256(path: str, official: str) -> None:
+    """Refuse a file that is missing or whose SHA-256 is not the official one.
+
+    Args:
+        path (str): The file.
+        official (str): The official checksum in hex.
+
+    Raises:
+        RuntimeError: If there is no such file or its checksum differs.
+    """
+    require_file(path, None)
+    found = sha256_of(path)
+    if found != official:
+        raise RuntimeError(_differs(path, 'sha256', found, official))
+
+
+def sha256_of(path: str) -> str:
+    """SHA-256 of a file in hex."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _differs(path: str, kind: str, found: str, official: str) -> str:
+    return (
+        f'{path} has the {kind} {found}, the official one is {official}: '
+        'the file is damaged or re-encoded. It was left as it is.'
+    )
 
 
 @contextmanager

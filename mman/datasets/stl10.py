@@ -59,7 +59,6 @@ class STL10(OfficialDataset):
             folder=self._path(_Reader.base_folder),
             archive=self._path(_Reader.filename),
             url=_Reader.url,
-            md5=_Reader.tgz_md5,
             download=self.download,
             verify=self.verify,
         )

@@ -50,11 +50,11 @@ class SVHN(OfficialDataset):
         return ' and '.join(name for _, _, name, _ in self._official())
 
     def _fetch(self) -> None:
-        for _, url, name, md5 in self._official():
+        for _, url, name, _ in self._official():
             path = self._path(name)
             if not osp.exists(path):
                 require_download(path, self.download)
-                download_file(url, path, md5)
+                download_file(url, path)
 
     def _read(self) -> tuple[np.ndarray, np.ndarray]:
         parts = [self._read_part(part, name, md5) for part, _, name, md5 in self._official()]

@@ -7,8 +7,9 @@ import torch
 from mmengine.fileio import LocalBackend, register_backend
 
 from .atomic_file import sealed, write_atomically
-from .checkpoint import safe_globals, weights_only_is_forced
+from .checkpoint import safe_globals
 from .errors import UserError
+from .safe_loading import weights_only_is_forced
 
 ATOMIC = 'mman_atomic'
 

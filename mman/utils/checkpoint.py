@@ -8,27 +8,14 @@ from typing import Any
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
-from mmengine.runner.checkpoint import CheckpointLoader
 
 from .atomic_file import damage
 from .errors import UserError
 
-_FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
-_FORBID = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
-_TRUE = ('1', 'y', 'yes', 'true')
 _STATISTICS = ('min', 'max', 'mean', 'current')
 
 # Upstream mmengine has no such list; it then allows no more than torch does.
 _mmengine_safe_globals = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)
-
-
-def weights_only_is_forced() -> bool:
-    """Whether :func:`restrict_loading` is in force."""
-    return _is_set(_FORCE)
-
-
-def _is_set(variable: str) -> bool:
-    return os.environ.get(variable, '0').lower() in _TRUE
 
 
 def _statistics_method(owner: Any, name: str) -> Any:
@@ -103,34 +90,6 @@ def _reason(error: Exception) -> str:
     telling = [line for line in lines if 'Unsupported' in line or 'Trying to' in line]
     # Reasons end in advice on how to allow the object, which is not ours to give.
     return (telling or lines or [type(error).__name__])[0].split('. ')[0][:200]
-
-
-def restrict_loading(unsafe: bool = False) -> None:
-    """Let no checkpoint run code while it is loaded, in this process and its children.
-
-    mmengine loads with ``weights_only=True``, allows too much in that, and
-    loads a file that is refused a second time without it. Its list of what is
-    allowed is replaced, and the environment variable makes the second load as
-    strict as the first. Local files get a loader that says what to do instead.
-
-    Args:
-        unsafe (bool): Keep mmengine's behaviour, for files that are trusted.
-
-    Raises:
-        UserError: If the environment demands the opposite of ``unsafe``.
-    """
-    if unsafe:
-        if _is_set(_FORCE):
-            raise UserError(f'--unsafe-load contradicts {_FORCE}={os.environ[_FORCE]}: drop one')
-        return
-    if _is_set(_FORBID):
-        raise UserError(
-            f'{_FORBID}={os.environ[_FORBID]} asks for unsafe loading: unset it, or say so with '
-            '--unsafe-load'
-        )
-    os.environ[_FORCE] = '1'
-    mmengine_checkpoint.get_torch_safe_globals = safe_globals
-    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mman.datasets import CIFAR10, CIFAR100
+from mman.datasets.official_sums import SHA256
 from mman.registry import DATASETS
 
 TRAIN = [f'data_batch_{i}' for i in range(1, 6)]
@@ -189,7 +190,7 @@ def test_no_network_says_what_to_put_where(tmp_path, no_network):
 
 
 def test_only_rank_0_fetches(tmp_path, monkeypatch, no_network):
-    monkeypatch.setattr('mman.datasets.all_ranks.dist.is_main_process', lambda: False)
+    monkeypatch.setattr('mman.utils.all_ranks.dist.is_main_process', lambda: False)
     with pytest.raises(RuntimeError, match='data_batch_1 is missing'):
         CIFAR10(str(tmp_path))
     assert no_network == []
@@ -207,7 +208,7 @@ def test_download_false(tmp_path, no_network):
 def test_archive_is_unpacked_without_download(root, monkeypatch, no_network):
     make_official(monkeypatch, root)
     archive = pack(root)
-    monkeypatch.setattr(CIFAR10, 'tgz_md5', hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setitem(SHA256, archive.name, hashlib.sha256(archive.read_bytes()).hexdigest())
     assert len(CIFAR10(str(root), download=False)) == 10
     assert sorted(p.name for p in root.iterdir()) == ['cifar-10-batches-py', archive.name]
     assert no_network == []
@@ -216,7 +217,7 @@ def test_archive_is_unpacked_without_download(root, monkeypatch, no_network):
 def test_other_archive_needs_verify_false(root, no_network):
     archive = pack(root)
     before = archive.read_bytes()
-    with pytest.raises(RuntimeError, match=r'tar\.gz has the md5'):
+    with pytest.raises(RuntimeError, match=r'tar\.gz has the sha256'):
         CIFAR10(str(root))
     assert archive.read_bytes() == before and no_network == []
     assert len(CIFAR10(str(root), verify=False)) == 10
@@ -243,10 +244,10 @@ def test_download(root, tmp_path, monkeypatch):
     content = pack(root).read_bytes()
     fake_network(monkeypatch, content)
     target = tmp_path / 'fresh'
-    with pytest.raises(RuntimeError, match='without the official md5'):
+    with pytest.raises(RuntimeError, match='not the official 6d958be0'):
         CIFAR10(str(target))
     assert list(target.iterdir()) == []
-    monkeypatch.setattr(CIFAR10, 'tgz_md5', hashlib.md5(content).hexdigest())
+    monkeypatch.setitem(SHA256, CIFAR10.filename, hashlib.sha256(content).hexdigest())
     assert len(CIFAR10(str(target))) == 10
 
 

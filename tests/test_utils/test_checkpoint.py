@@ -13,8 +13,9 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from mman.utils.checkpoint import latest_checkpoint, restrict_loading
+from mman.utils.checkpoint import latest_checkpoint
 from mman.utils.errors import UserError
+from mman.utils.safe_loading import restrict_loading
 
 pytestmark = pytest.mark.usefixtures('loading_state')
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from mman import apis
-from mman.utils.checkpoint import latest_checkpoint, restrict_loading
+from mman.utils.checkpoint import latest_checkpoint
 from mman.utils.errors import UserError, one_line_errors
 
 
@@ -64,7 +64,6 @@ def main() -> None:
     parser = build_parser()
     args = parser.parse_args()
     with one_line_errors(parser):
-        restrict_loading()
         lock(args.work_dir)
         result = train(args.config, args.work_dir)
         unfinished = args.result.with_suffix('.tmp')

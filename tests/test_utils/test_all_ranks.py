@@ -7,7 +7,7 @@ import pytest
 import torch.distributed as torch_dist
 
 import mman  # noqa: F401
-from mman.datasets.all_ranks import run_on_all_ranks
+from mman.utils.all_ranks import run_on_all_ranks
 
 
 def fail():

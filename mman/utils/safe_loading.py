@@ -1,0 +1,55 @@
+"""Restricting how mmengine loads checkpoints."""
+
+import os
+
+from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from .checkpoint import load_from_local, safe_globals
+from .errors import UserError
+from .remote_checkpoint import load_from_http
+
+_FORCE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+_FORBID = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+_TRUE = ('1', 'y', 'yes', 'true')
+
+
+def weights_only_is_forced() -> bool:
+    """Whether :func:`restrict_loading` is in force."""
+    return _is_set(_FORCE)
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, '0').lower() in _TRUE
+
+
+def restrict_loading(unsafe: bool = False) -> None:
+    """Let no checkpoint run code while it is loaded, in this process and its children.
+
+    mmengine loads with ``weights_only=True``, allows too much in that, and
+    loads a file that is refused a second time without it. Its list of what is
+    allowed is replaced, and the environment variable makes the second load as
+    strict as the first. Local files get a loader that says what to do instead,
+    downloads one that compares their SHA-256.
+
+    Args:
+        unsafe (bool): Keep mmengine's behaviour, for files that are trusted.
+
+    Raises:
+        UserError: If the environment demands the opposite of ``unsafe``.
+    """
+    if unsafe:
+        if _is_set(_FORCE):
+            raise UserError(f'--unsafe-load contradicts {_FORCE}={os.environ[_FORCE]}: drop one')
+        return
+    if _is_set(_FORBID):
+        raise UserError(
+            f'{_FORBID}={os.environ[_FORBID]} asks for unsafe loading: unset it, or say so with '
+            '--unsafe-load'
+        )
+    os.environ[_FORCE] = '1'
+    mmengine_checkpoint.get_torch_safe_globals = safe_globals
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
+    # By which its loaders of named models download.
+    mmengine_checkpoint.load_from_http = load_from_http
