@@ -27,7 +27,9 @@ else
         --master-addr "${MASTER_ADDR:-localhost}" --master-port "$MASTER_PORT"
     )
 fi
+# Signals that the processes answer by saving; SIGUSR1 alone would end the launcher and not them.
 exec "${PYTHON:-python}" -m torch.distributed.run \
+    --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 \
     --nnodes "$nodes" --nproc-per-node "$processes" "${meeting[@]}" \
     --max-restarts "${MAX_RESTARTS:-0}" \
     "$tools/$tool" "$config" "$@" --launcher pytorch
