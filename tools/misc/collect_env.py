@@ -6,9 +6,14 @@ import json
 from mman.utils.environment import environment
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this tool, of which there are none."""
+    return argparse.ArgumentParser(description=__doc__)
+
+
 def main() -> None:
     """Print it as JSON, as it stands in reproduce.json of every training."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    build_parser().parse_args()
     print(json.dumps(environment(), indent=2))
 
 
