@@ -1,4 +1,4 @@
-# make train | make test | make lint, each from a bare clone: the environment comes first.
+# make train | make test | make lint | make docs, each from a bare clone: the environment comes first.
 PYTHON ?= python3
 VENV ?= .venv
 TRAIN_CONFIG ?= configs/man/resnet20_k10_digits.py
@@ -8,15 +8,17 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-mman
+DOCS_STAMP := $(VENV)/.installed-docs
 SOURCES := requirements.txt $(wildcard requirements/*.txt) pyproject.toml setup.py mman/version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test lint clean
+.PHONY: help install train test lint docs clean
 
 help:
 	@echo 'make train  train $(TRAIN_CONFIG) (TRAIN_CONFIG, TRAIN_ARGS)'
 	@echo 'make test   run the tests (PYTEST_ARGS, PYTEST_WORKERS)'
 	@echo 'make lint   check style with ruff'
+	@echo 'make docs   build the documentation into docs/_build/html'
 	@echo 'make clean  remove caches; $(VENV) and work_dirs stay'
 
 install: $(STAMP)
@@ -44,5 +46,15 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Sphinx is for this target alone.
+$(DOCS_STAMP): $(STAMP) requirements/docs.txt
+	$(BIN)/python -m pip install -r requirements.txt -r requirements/docs.txt
+	@touch $@
+
+# Every page is read anew, so that a warning is told again, and a warning is an error.
+docs: $(DOCS_STAMP)
+	$(BIN)/python -W ignore::UserWarning -m sphinx -q -E -W --keep-going docs docs/_build/html
+	@echo 'built docs/_build/html/index.html'
+
 clean:
-	rm -rf build mman.egg-info .pytest_cache .ruff_cache
+	rm -rf build docs/_build mman.egg-info .pytest_cache .ruff_cache

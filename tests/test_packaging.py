@@ -36,7 +36,7 @@ def pins():
     return versions
 
 
-@pytest.mark.parametrize('name', ['runtime.txt', 'tests.txt', 'optional.txt'])
+@pytest.mark.parametrize('name', ['runtime.txt', 'tests.txt', 'docs.txt', 'optional.txt'])
 def test_every_requirement_is_pinned_within_its_range(name):
     versions = pins()
     for package, requirement in requirements(name).items():

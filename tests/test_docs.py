@@ -1,0 +1,250 @@
+"""The documentation: its code runs, its commands parse, its links and messages are there."""
+
+import argparse
+import ast
+import importlib.util
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from mman.models.splitters.presets import PRESETS
+from mman.registry import DATASETS, MODELS, TASK_UTILS, UNIT_ADAPTERS
+from tests.helpers import pages
+from tests.helpers.pages import DOCS, PAGES, README, ROOT, page_id
+
+TESTED = [DOCS / 'getting_started.md', DOCS / 'splits.md', *sorted((DOCS / 'howto').glob('*.md'))]
+TEXTS = [README, *PAGES]
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A folder like the root of the repository, where a page's commands may write."""
+    for name in ('configs', 'tools', 'projects'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
+    for registry in (DATASETS, MODELS, TASK_UTILS, UNIT_ADAPTERS):
+        monkeypatch.setattr(registry, '_module_dict', dict(registry.module_dict))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.split('.')[0] == 'my_project']:
+        del sys.modules[name]
+
+
+def run(line, monkeypatch, capfd):
+    """Run `python FILE ...` in this process; what it printed."""
+    program, tool, *args = pages.arguments(line)
+    assert program == 'python', line
+    monkeypatch.setattr(sys, 'argv', [tool, *args])
+    # As Python does for the file that it is given.
+    monkeypatch.syspath_prepend(str(Path(tool).resolve().parent))
+    code = 0
+    try:
+        runpy.run_path(tool, run_name='__main__')
+    except SystemExit as stop:
+        code = stop.code or 0
+    output = ''.join(capfd.readouterr())
+    assert code == 0, output
+    return output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('page', TESTED, ids=page_id)
+def test_a_page_does_what_it_says(page, root, monkeypatch, capfd):
+    files = pages.files_of(page)
+    for name, text in files.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    outputs = [
+        run(line, monkeypatch, capfd)
+        for line in pages.shell_lines(page)
+        if line.startswith('python ')
+    ]
+    assert outputs
+    for name in files:
+        if '_base_ = ' in files[name]:
+            assert any(name in line for line in pages.shell_lines(page)), f'{name} is not run'
+    names = {}
+    for snippet in pages.snippets_of(page):
+        exec(snippet, names)
+    printed = ''.join(outputs)
+    for block in pages.blocks(page, 'text'):
+        for line in block.splitlines():
+            assert line in printed, f'{line!r} was not printed'
+
+
+def parser_of(tool):
+    """A tool's parser that checks options and their number, not their values."""
+    parser = runpy.run_path(str(ROOT / tool))['build_parser']()
+    for action in parser._actions:
+        action.type = action.choices = None
+    return parser
+
+
+CALLS = [(page, *call) for page in TEXTS for call in pages.tool_calls(page)]
+
+
+@pytest.mark.parametrize('tool', sorted({tool for _, tool, _ in CALLS}))
+def test_commands_parse(tool, monkeypatch):
+    calls = [(page, args) for page, name, args in CALLS if name == tool]
+    if tool == 'tools/misc/collect_env.py':
+        assert not any(args.strip() for _, args in calls)
+        return
+    monkeypatch.setattr(sys, 'path', [str((ROOT / tool).parent), *sys.path])
+    parser = parser_of(tool)
+    parser.exit_on_error = False
+    for page, args in calls:
+        words = pages.arguments(args)
+        if not words:
+            continue  # the text names the tool only
+        try:
+            _, unknown = parser.parse_known_args(words)
+        except (argparse.ArgumentError, SystemExit) as error:
+            pytest.fail(f'{page_id(page)}: {tool} {args}: {error}')
+        assert not unknown, f'{page_id(page)}: {tool} {args}: {unknown}'
+
+
+def test_there_are_commands_to_parse():
+    assert len(CALLS) > 40
+    assert {page for page, *_ in CALLS} >= {README, DOCS / 'papers.md', *TESTED}
+
+
+@pytest.mark.parametrize('page', TEXTS, ids=page_id)
+def test_paths_exist(page):
+    own = pages.files_of(page)
+    text = page.read_text()
+    pattern = r'(?<![\w/.])((?:configs|tools|tests|projects|benchmarks|mman|docs)/[\w./{},*-]+)'
+    for found in re.findall(pattern, text):
+        path = found.rstrip('.,')
+        written = path in own or 'my_' in path or '_birds' in path or '_build' in path
+        if written or set(path) & set('{}*'):
+            continue
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize('page', TEXTS, ids=page_id)
+def test_links_lead_somewhere(page):
+    for target in pages.links(page):
+        name, _, anchor = target.partition('#')
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), target
+        if anchor:
+            assert anchor in pages.anchors(path), target
+
+
+def test_every_page_is_in_the_site():
+    listed = set()
+    for index in (DOCS / 'index.md', DOCS / 'api' / 'index.md'):
+        for block in re.findall(r'```\{toctree\}\n(.*?)```', index.read_text(), re.DOTALL):
+            names = [line for line in block.split('\n') if line and not line.startswith(':')]
+            assert len(names) == len(set(names))
+            listed |= {(index.parent / f'{name}.md').resolve() for name in names}
+    assert listed == set(PAGES) - {DOCS / 'index.md'}
+
+
+def extension(name):
+    """A module of docs/_ext."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / '_ext' / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def outside_links():
+    return extension('outside_links').without_outside_links
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected', 'warned'),
+    [
+        ('see [the tool](../tools/train.py).', 'see the tool (`tools/train.py`).', 0),
+        ('[README](../README.md#measured)', 'README (`README.md`)', 0),
+        ('[benchmarks/](../benchmarks)', '`benchmarks`', 0),
+        ('[`train.py`](../tools/train.py)', '`tools/train.py`', 0),
+        ('[page](./memory.md#x) and [b](data.md)', '[page](./memory.md#x) and [b](data.md)', 0),
+        (
+            '[up](https://arxiv.org/a) `[t](../tools)`',
+            '[up](https://arxiv.org/a) `[t](../tools)`',
+            0,
+        ),
+        ('```\n[t](../tools)\n```\n[tools](../tools)', '```\n[t](../tools)\n```\n`tools`', 0),
+        ('[gone](../tools/gone.py)', 'gone (`tools/gone.py`)', 1),
+    ],
+)
+def test_links_out_of_the_site_become_paths(text, expected, warned):
+    warnings = []
+    assert outside_links()(text, DOCS, warnings.append) == expected
+    assert len(warnings) == warned
+
+
+def test_a_page_in_a_folder_leads_out_by_two_steps():
+    outside = outside_links()
+    assert outside('[t](../../tools/test.py)', DOCS / 'howto', print) == 't (`tools/test.py`)'
+    assert outside('[t](../memory.md)', DOCS / 'howto', print) == '[t](../memory.md)'
+
+
+def test_docstrings_are_read_as_plain_text():
+    plain = extension('plain_docstrings')
+    assert plain.without_emphasis('Output, (N, *shape).') == r'Output, (N, \*shape).'
+    for line in (
+        '    *inputs (Tensor): Its inputs.',
+        'as ``(N, *shape)``',
+        '**kwargs: keys',
+        '2 * 3',
+    ):
+        assert plain.without_emphasis(line) == line
+    assert plain.without_numbering('num_blocks (int): K.') == r'num_blocks (int): \K.'
+    assert plain.without_numbering('index (int): Its number.') == 'index (int): Its number.'
+    lines = ['class indices (N,), or scores', '', ':type: Labels']
+    assert plain.with_whole_summary(lines)[0] == 'Labels: class indices (N,), or scores'
+    assert plain.with_whole_summary(['The labels.']) == ['The labels.']
+
+
+def test_the_table_of_splits_is_that_of_the_code():
+    rows = re.findall(
+        r'^\| (?:`([\w-]+)` )?\| (\d+) \| ([\d. ]+) \|$', _page('splits'), re.MULTILINE
+    )
+    found, preset = {}, None
+    for name, num_blocks, ends in rows:
+        preset = name or preset
+        found.setdefault(preset, {})[int(num_blocks)] = ends
+    assert found == {name: table for name, (_, table) in PRESETS.items()}
+
+
+def _page(name):
+    return (DOCS / f'{name}.md').read_text()
+
+
+def messages():
+    """Every text in the code, what is filled in replaced by an ellipsis."""
+    for folder in ('mman', 'tools'):
+        for path in (ROOT / folder).rglob('*.py'):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    yield ''.join(
+                        part.value if isinstance(part, ast.Constant) else '…'
+                        for part in node.values
+                    )
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+@pytest.mark.parametrize('page', ['errors', 'splits'])
+def test_quoted_messages_are_in_the_code(page):
+    text = '\n'.join(messages())
+    _, _, table = _page(page).partition('| message |')
+    quoted = re.findall(r'^\| `([^`]+)` \|', table, re.MULTILINE)
+    assert len(quoted) > 10
+    missing = [message for message in quoted if message not in text]
+    assert not missing
+
+
+def test_papers_quote_configs_and_figures_consistently():
+    """Figures of the README are those of the page, and both say that they are published."""
+    page, readme = _page('papers'), README.read_text()
+    assert 'None of the figures on this page has been\nreproduced here' in page
+    sentence = re.search(r'Published test errors.*?\n\n', readme, re.DOTALL)[0]
+    for figure in re.findall(r'\d+\.\d+', sentence):
+        assert figure in page, figure
