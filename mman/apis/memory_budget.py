@@ -11,8 +11,9 @@ from torch import nn
 
 from mman.models.memory import BlockCosts
 from mman.models.recompute import Recompute
+from mman.models.splitters import LocalBlockSplitter
 from mman.models.splitters.search import least_arithmetic, smallest_peak
-from mman.registry import OPTIMIZERS
+from mman.registry import OPTIMIZERS, TASK_UTILS
 from mman.utils import UserError
 
 from .memory_prediction import MemoryReport, build_local_model, predict_memory
@@ -136,6 +137,12 @@ class _Search:
             raise UserError('memory_budget needs model.aux_head: it chooses local blocks')
         if not (self.cfg.get('optim_wrapper') or {}).get('optimizer'):
             raise UserError('memory_budget needs optim_wrapper.optimizer: its state takes memory')
+        kind = self.cfg.model.splitter.get('type')
+        if TASK_UTILS.get(kind) is not LocalBlockSplitter:
+            raise UserError(
+                f'memory_budget chooses the ends of a LocalBlockSplitter, but '
+                f'model.splitter.type={kind!r} has a rule of its own: leave one of them out'
+            )
         self.stem = self.cfg.model.splitter.get('stem', 'fused')
         self.cfg.model.splitter = dict(type='LocalBlockSplitter', num_blocks=1)
         self.model = build_local_model(self.cfg)

@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from mman.apis.memory_budget import GIB, apply_memory_budget, plan_budget
 from mman.apis.memory_prediction import predict_memory
+from mman.registry import TASK_UTILS
 from mman.utils import UserError
 from tests.helpers.settings import model_cfg
 from tests.helpers.stand_in_runner import SGD
@@ -136,6 +137,20 @@ def test_the_state_of_the_optimizer_is_needed():
     cfg.optim_wrapper = None
     with pytest.raises(UserError, match=r'memory_budget needs optim_wrapper\.optimizer'):
         apply_memory_budget(cfg)
+
+
+def test_a_splitter_with_a_rule_of_its_own_is_left_alone(monkeypatch):
+    monkeypatch.setattr(TASK_UTILS, '_module_dict', dict(TASK_UTILS.module_dict))
+
+    @TASK_UTILS.register_module()
+    class OwnSplitter:
+        pass
+
+    cfg = _cfg(memory_budget=dict(gib=1.0))
+    cfg.model.splitter = dict(type='OwnSplitter')
+    with pytest.raises(UserError, match="model.splitter.type='OwnSplitter' has a rule"):
+        apply_memory_budget(cfg)
+    assert cfg.model.splitter == dict(type='OwnSplitter')
 
 
 def test_without_a_budget_nothing_happens():
