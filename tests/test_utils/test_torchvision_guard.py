@@ -35,6 +35,12 @@ def test_declares_operators_when_the_library_cannot_load(tmp_path):
 guard._compiled_library = lambda: pathlib.Path({str(broken)!r})
 print(guard.guard_torchvision(), guard.guard_torchvision())
 gc.collect()
+
+# A healthy torchvision would load its own library now, and define the operators again.
+def refuse(path):
+    raise OSError(path)
+
+torch.ops.load_library = refuse
 import torchvision
 for op in (torch.ops.torchvision.nms, torch.ops.torchvision.qnms):
     print(len(op.default._schema.arguments))
