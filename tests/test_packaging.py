@@ -36,7 +36,9 @@ def pins():
     return versions
 
 
-@pytest.mark.parametrize('name', ['runtime.txt', 'tests.txt', 'docs.txt', 'optional.txt'])
+@pytest.mark.parametrize(
+    'name', ['runtime.txt', 'tests.txt', 'docs.txt', 'optional.txt', 'dev.txt']
+)
 def test_every_requirement_is_pinned_within_its_range(name):
     versions = pins()
     for package, requirement in requirements(name).items():
@@ -105,7 +107,8 @@ def test_no_file_names_a_registry():
 
 def test_no_file_names_a_path_of_one_machine():
     pattern = re.compile(r'(?<![\w.])/(work|root|home/\w+|Users/\w+|tmp/\w+)/')
-    folders = ['mman', 'tools', 'tests', 'configs', 'docs', 'projects', 'benchmarks', '.ci']
+    folders = ['mman', 'tools', 'tests', 'configs', 'docs', 'projects', 'benchmarks']
+    folders += ['.ci', '.github']
     files = [path for path in ROOT.iterdir() if path.is_file()]
     files += [path for name in folders for path in (ROOT / name).rglob('*') if path.is_file()]
     suffixes = {'.py', '.md', '.txt', '.toml', '.yml', '.yaml', '.cff', '.sh', '.rst', ''}
