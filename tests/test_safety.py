@@ -19,8 +19,8 @@ from mman.datasets.fetching import unpack_folder
 from mman.models import CIFARResNet
 from mman.utils import UserError
 from mman.utils.safe_loading import restrict_loading
-from tests.helpers.converters import call_tool, error_of
-from tests.helpers.run_tool import last_error, run_tool
+from tests.helpers.converters import error_of
+from tests.helpers.run_tool import call_tool, last_error, run_tool
 from tests.helpers.trained_digits import write_pictures
 
 CONFIG = 'configs/man/resnet20_k10_digits.py'

@@ -1,45 +1,14 @@
-"""Calling the converters inside the process of the tests, which is quicker, and judging them."""
+"""Judging the converters."""
 
 import ast
-import io
-import runpy
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 
-import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.models import build_classifier
 
 from mman.apis import get_model
 from tests.helpers.trained_digits import PATH
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def call_tool(name, *args):
-    """Run a tool of the folder tools from the root of the repository.
-
-    Args:
-        name (str): Its path in that folder.
-        *args: Its arguments.
-
-    Returns:
-        SimpleNamespace: ``code``, ``out`` and ``errors``.
-    """
-    tool = ROOT / 'tools' / name
-    out, errors, code = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
-        patch.chdir(ROOT)
-        patch.syspath_prepend(str(tool.parent))
-        patch.setattr(sys, 'argv', [tool.name, *map(str, args)])
-        try:
-            runpy.run_path(str(tool), run_name='__main__')
-        except SystemExit as stop:
-            code = stop.code
-    return SimpleNamespace(code=code, out=out.getvalue(), errors=errors.getvalue())
 
 
 def error_of(result):

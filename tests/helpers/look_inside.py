@@ -1,13 +1,7 @@
 """A small model, its config and checkpoint, and the tools that look inside, run in this process."""
 
-import io
-import runpy
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 
-import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
@@ -17,21 +11,6 @@ from tests.helpers.settings import start_heads
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 'configs/man/resnet20_k10_digits.py'
-
-
-def call_tool(path, *args):
-    """Run ``tools/<path>`` inside this process, from the root of the repository."""
-    file = ROOT / 'tools' / path
-    out, errors, code = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
-        patch.chdir(ROOT)
-        patch.syspath_prepend(str(file.parent))
-        patch.setattr(sys, 'argv', [file.name, *map(str, args)])
-        try:
-            runpy.run_path(str(file), run_name='__main__')
-        except SystemExit as stop:
-            code = stop.code
-    return SimpleNamespace(code=code, out=out.getvalue(), errors=errors.getvalue())
 
 
 def assert_one_error(result, *named):

@@ -15,7 +15,8 @@ from mman.apis.inspection import (
     pooled,
 )
 from mman.utils.errors import UserError
-from tests.helpers.look_inside import call_tool, digits_config
+from tests.helpers.look_inside import digits_config
+from tests.helpers.run_tool import call_tool
 from tests.helpers.settings import BACKBONES, build_model, image_size
 
 TOOLS = (

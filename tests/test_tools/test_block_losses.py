@@ -7,7 +7,8 @@ import math
 import matplotlib.axes
 import pytest
 
-from tests.helpers.look_inside import ROOT, assert_one_error, call_tool, picture_size
+from tests.helpers.look_inside import ROOT, assert_one_error, picture_size
+from tests.helpers.run_tool import call_tool
 
 TOOL = 'analysis_tools/block_losses.py'
 

@@ -5,13 +5,8 @@ import torch
 from mmpretrain.structures import DataSample
 
 from mman.registry import DATASETS
-from tests.helpers.look_inside import (
-    ROOT,
-    assert_one_error,
-    call_tool,
-    digits_config,
-    picture_size,
-)
+from tests.helpers.look_inside import ROOT, assert_one_error, digits_config, picture_size
+from tests.helpers.run_tool import call_tool
 
 TOOL = 'visualization/browse_samples.py'
 

@@ -11,8 +11,9 @@ from mmpretrain.structures import DataSample
 from mman.models import MomentumAuxHead
 from mman.models.aux_heads import LocalBatch
 from mman.registry import MODELS
-from tests.helpers.converters import call_tool, error_of, succeeded
+from tests.helpers.converters import error_of, succeeded
 from tests.helpers.golden_case import GoldenCase, golden_weight
+from tests.helpers.run_tool import call_tool
 from tests.helpers.trained_digits import CONFIG
 
 GOLDEN = sorted((Path(__file__).resolve().parents[1] / 'data' / 'golden').glob('*.npz'))

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.helpers.converters import call_tool, error_of, succeeded
+from tests.helpers.converters import error_of, succeeded
+from tests.helpers.run_tool import call_tool
 from tests.helpers.trained_digits import CONFIG, normalised, pictures, trained_digits
 
 TOOL = 'analysis_tools/early_exit.py'

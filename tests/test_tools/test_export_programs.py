@@ -7,12 +7,12 @@ import torch
 from tests.helpers.converters import (
     VIT,
     assert_close,
-    call_tool,
     drawn_model,
     error_of,
     plain_digits,
     succeeded,
 )
+from tests.helpers.run_tool import call_tool
 from tests.helpers.trained_digits import CONFIG, normalised
 
 

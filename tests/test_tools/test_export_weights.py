@@ -14,13 +14,13 @@ from tests.helpers.converters import (
     RESNET,
     VIT,
     assert_close,
-    call_tool,
     drawn_model,
     error_of,
     plain_digits,
     plain_scores,
     succeeded,
 )
+from tests.helpers.run_tool import call_tool
 from tests.helpers.trained_digits import CONFIG, normalised, write_pictures
 
 

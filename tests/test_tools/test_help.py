@@ -6,7 +6,7 @@ import runpy
 
 import pytest
 
-from tests.helpers.converters import ROOT, call_tool
+from tests.helpers.run_tool import ROOT, call_tool
 
 SCRIPTS = sorted(
     path.relative_to(ROOT / 'tools')

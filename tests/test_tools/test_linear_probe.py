@@ -13,11 +13,11 @@ from mman.registry import DATASETS
 from tests.helpers.look_inside import (
     ROOT,
     assert_one_error,
-    call_tool,
     digits_config,
     picture_size,
     save_model,
 )
+from tests.helpers.run_tool import call_tool
 
 TOOL = 'analysis_tools/linear_probe.py'
 

@@ -5,14 +5,8 @@ import math
 
 import pytest
 
-from tests.helpers.look_inside import (
-    DIGITS,
-    ROOT,
-    assert_one_error,
-    call_tool,
-    digits_config,
-    picture_size,
-)
+from tests.helpers.look_inside import DIGITS, ROOT, assert_one_error, digits_config, picture_size
+from tests.helpers.run_tool import call_tool
 
 TOOL = 'visualization/lr_curve.py'
 LENGTH = 5

@@ -9,14 +9,8 @@ from mmengine.config import Config
 from mmengine.hooks import EMAHook
 
 from mman.apis import get_model
-from tests.helpers.converters import (
-    assert_close,
-    call_tool,
-    error_of,
-    plain_digits,
-    plain_scores,
-    succeeded,
-)
+from tests.helpers.converters import assert_close, error_of, plain_digits, plain_scores, succeeded
+from tests.helpers.run_tool import call_tool
 from tests.helpers.trained_digits import CONFIG, normalised
 
 

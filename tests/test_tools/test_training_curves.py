@@ -6,7 +6,8 @@ import json
 import pytest
 from mmengine.visualization import LocalVisBackend
 
-from tests.helpers.look_inside import ROOT, assert_one_error, call_tool, picture_size
+from tests.helpers.look_inside import ROOT, assert_one_error, picture_size
+from tests.helpers.run_tool import call_tool
 
 TOOL = 'analysis_tools/training_curves.py'
 
