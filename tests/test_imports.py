@@ -13,7 +13,7 @@ ALLOWED = {
     'models': {'models', 'registry', 'utils'},
     'datasets': {'datasets', 'registry', 'utils'},
     'engine': {'engine', 'models', 'registry', 'utils'},
-    'apis': {'apis', 'engine', 'models', 'registry', 'utils'},
+    'apis': {'apis', 'datasets', 'engine', 'models', 'registry', 'utils'},
 }
 # It imports every package once it is called, so that their modules register.
 REGISTER_ALL = ROOT / 'utils' / 'setup_env.py'

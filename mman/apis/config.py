@@ -11,8 +11,11 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from mman.utils.build_errors import reason
 from mman.utils.errors import UserError
 from mman.utils.resume_point import find_resume_point
+
+from .checks import check_top_level
 
 _SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 _RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
@@ -38,20 +41,16 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
 
     Raises:
         UserError: If the file is missing or no config, its custom_imports
-            cannot be imported, or an option reaches
-            into something that has no keys.
+            cannot be imported, an option reaches
+            into something that has no keys, or a key at the top level is
+            misspelt or of the wrong kind.
     """
     if not Path(path).is_file() or Path(path).suffix not in _SUFFIXES:
         raise UserError(f'config {path!r} should be an existing {", ".join(_SUFFIXES)} file')
     # custom_imports name modules as seen from where the command is run.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    try:
-        cfg = Config.fromfile(path)
-    except FileNotFoundError as error:
-        raise UserError(f'config {path!r} refers to a missing file: {error}') from error
-    except ImportError as error:
-        raise UserError(f'custom_imports of config {path!r} failed: {error}') from error
+    cfg = _read(path)
     for message in new_keys(cfg.to_dict(), options or {}):
         warn(f'--cfg-options {message}')
     try:
@@ -59,7 +58,29 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         text = error.args[0] if error.args else error
         raise UserError(f'--cfg-options do not fit config {path!r}: {text}') from error
+    check_top_level(cfg.to_dict())
     return cfg
+
+
+def _read(path: str) -> Config:
+    try:
+        return Config.fromfile(path)
+    except FileNotFoundError as error:
+        raise UserError(f'config {path!r} refers to a missing file: {error}') from error
+    except ImportError as error:
+        # mmengine's own message lists sys.path, in many lines, and not what was missing.
+        cause: BaseException = error
+        while cause.__cause__ or cause.__context__:
+            cause = cause.__cause__ or cause.__context__
+        raise UserError(
+            f'custom_imports of config {path!r} failed: {" ".join(str(cause).split())}; modules '
+            'are looked up from the current folder and PYTHONPATH'
+        ) from error
+    except Exception as error:
+        # A config in Python may raise anything, and mmengine tells its own mistakes apart by type.
+        raise UserError(
+            f'config {path!r} cannot be read, custom_imports and _base_ included: {reason(error)}'
+        ) from error
 
 
 def new_keys(tree: Mapping, options: Mapping[str, Any]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Choosing K, ends and recomputation so that a batch fits in a given memory."""
 
 import copy
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def plan_budget(
         UserError: If an argument is wrong, or nothing fits; then it names the
             largest batch that does.
     """
-    if isinstance(gib, bool) or not isinstance(gib, int | float) or not gib > 0:
+    if isinstance(gib, bool) or not isinstance(gib, int | float) or not 0 < gib < math.inf:
         raise UserError(f'memory_budget.gib={gib!r} should be a number above 0')
     search = _Search(cfg, num_blocks, recompute)
     limit = int(gib * GIB)
@@ -147,7 +148,7 @@ class _Search:
         self.cfg.model.splitter = dict(type='LocalBlockSplitter', num_blocks=1)
         self.model = build_local_model(self.cfg)
         self.units = self.model.block_units[0]
-        if isinstance(recompute, str) or not recompute:
+        if not isinstance(recompute, list | tuple) or not recompute:
             raise UserError(f'memory_budget.recompute={recompute!r} should be a list of choices')
         self.recompute = list(recompute)
         for value in self.recompute:

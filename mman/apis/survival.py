@@ -2,6 +2,10 @@
 
 from mmengine.config import Config, ConfigDict
 
+# What the Runner has by default, and leaves out itself where the config says None.
+RUNNER_HOOKS = (
+    *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
+)
 _HOOKS = dict(
     resume_state='mman.ResumeStateHook',
     preemption='mman.PreemptionHook',
@@ -23,16 +27,18 @@ def set_survival_defaults(cfg: Config) -> None:
     Args:
         cfg (Config): Changed in place; the config in the work dir shows it.
     """
-    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    if cfg.get('default_hooks') is None:
+        cfg.default_hooks = ConfigDict()
+    hooks = cfg.default_hooks
     checkpoint = hooks.setdefault('checkpoint', ConfigDict(type='CheckpointHook', interval=1))
     if checkpoint is not None and checkpoint.get('type') == 'CheckpointHook':
         checkpoint.type = 'mman.CheckpointHook'
     if checkpoint is not None:
         for name, kind in _HOOKS.items():
             hooks.setdefault(name, ConfigDict(type=kind))
-    for name in _HOOKS:
+    for name in [name for name, hook in hooks.items() if hook is None]:
         # mmengine takes None for its own default hooks only.
-        if hooks.get(name, ()) is None:
+        if name not in RUNNER_HOOKS:
             hooks.pop(name)
     loop = cfg.get('train_cfg')
     if loop is None:

@@ -4,9 +4,11 @@ from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
 from mman.engine.hooks import CheckpointGuardHook
+from mman.utils.build_errors import named_errors
 from mman.utils.errors import UserError
 from mman.utils.safe_loading import restrict_loading
 
+from .checks import check_config
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
 from .runner import build_runner
@@ -35,11 +37,13 @@ def test_model(
         if cfg.get(key) is None:
             raise UserError(f'{key} is {cfg.get(key)!r} in the config; testing needs it')
     restrict_loading(unsafe_load)
+    check_config(cfg)
     set_loader_defaults(cfg)
     apply_memory_budget(cfg)
     cfg.resume, cfg.load_from = False, checkpoint
     cfg.get('default_hooks', {}).pop('checkpoint_guard', None)
-    runner = build_runner(cfg)
+    with named_errors(cfg.to_dict(), ''):
+        runner = build_runner(cfg)
     runner.register_hook(CheckpointGuardHook(allow_missing=_TRAINING_ONLY))
     if out is not None:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))

@@ -3,9 +3,11 @@
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mman.utils.build_errors import named_errors
 from mman.utils.checkpoint import latest_checkpoint
 from mman.utils.safe_loading import restrict_loading
 
+from .checks import check_config, check_momentum, check_training, try_parts, try_preprocessor
 from .config import check_amp, check_recompute, set_loader_defaults
 from .memory_budget import apply_memory_budget
 from .pretrained import check_initialisation, start_from_pretrained
@@ -16,6 +18,9 @@ from .survival import set_survival_defaults
 def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
     """Train what ``cfg`` describes.
 
+    What is wrong in a config is found before data is read: first keys and
+    values, then what only building shows.
+
     Args:
         cfg (Config): As :func:`load_config` gives it, with ``work_dir``.
         unsafe_load (bool): Load checkpoints even if they can run code.
@@ -23,15 +28,26 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
 
     Returns:
         Runner: The Runner after training, for :func:`summarize`.
+
+    Raises:
+        UserError: Names the key, its value and what would be right.
     """
     restrict_loading(unsafe_load)
+    check_training(cfg)
+    check_config(cfg)
     check_amp(cfg)
     check_recompute(cfg)
     check_initialisation(cfg)
     set_loader_defaults(cfg)
     set_survival_defaults(cfg)
-    apply_memory_budget(cfg)
-    runner = build_runner(cfg)
+    try_parts(cfg)
+    with named_errors(cfg.to_dict(), ''):
+        apply_memory_budget(cfg)
+        runner = build_runner(cfg)
+        # The Runner itself would build it after the data was read.
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    check_momentum(runner)
+    try_preprocessor(runner)
     start_from_pretrained(runner)
     runner.train()
     return runner

@@ -5,6 +5,7 @@ import numpy as np
 from mmpretrain.datasets import BaseDataset
 
 from mman.registry import DATASETS
+from mman.utils import UserError
 
 from .key_checks import require_choice, require_positive_int
 
@@ -12,6 +13,8 @@ from .key_checks import require_choice, require_positive_int
 _SPLIT_SEED = 0
 _TEST_SHARE = 0.2
 _HIGHEST_VALUE = 16
+# All images are held in memory: 4 GiB of this size.
+_LARGEST_SIZE = 1024
 
 
 def _test_mask(labels: np.ndarray) -> np.ndarray:
@@ -56,6 +59,8 @@ class Digits(BaseDataset):
         require_choice(self, 'split', split, ('train', 'test'))
         require_choice(self, 'channels', channels, (1, 3))
         require_positive_int(self, 'image_size', image_size)
+        if image_size > _LARGEST_SIZE:
+            raise UserError(f'Digits: image_size={image_size!r} must be at most {_LARGEST_SIZE}.')
         self.split, self.channels, self.image_size = split, channels, image_size
         super().__init__(ann_file='', **kwargs)
 

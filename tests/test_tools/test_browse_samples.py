@@ -114,7 +114,7 @@ def test_pictures(cfg, tmp_path, count, size):
         (['--images', '0'], ['--images', "'0'"]),
         (['--seed', '-1'], ['--seed']),
         (['--cfg-options', 'train_dataloader=None'], ['no train_dataloader']),
-        (['--cfg-options', 'model=None'], ['no model']),
+        (['--cfg-options', 'model=None'], ['model=None']),
         (['--cfg-options', 'model.type=Absent'], ['Absent', 'registry']),
         (['--cfg-options', 'train_dataloader.dataset.split=all'], ['split', "'all'"]),
     ],

@@ -343,11 +343,18 @@ def test_print_config_shows_and_saves_the_merged_config(call_tool, tmp_path):
     assert merged['val_dataloader']['batch_size'] == 16
 
 
+def test_a_slip_at_the_top_level_is_refused(call_tool):
+    option = 'train_cfgs.max_epochs=7'
+    code, _, errors = call_tool('misc/print_config.py', 'tiny_config.py', '--cfg-options', option)
+    assert code == 2
+    assert errors.splitlines()[-1].count("unknown key 'train_cfgs': did you mean 'train_cfg'") == 1
+
+
 @pytest.mark.parametrize(
     ('option', 'named'),
     [
         ('train_cfg.max_epoch=7', "did you mean 'max_epochs'"),
-        ('train_cfgs.max_epochs=7', "did you mean 'train_cfg'"),
+        ('val_evaluator.topks=7', "did you mean 'topk'"),
         ('optim_wrapper.optimizer.zzz=1', 'type, lr, momentum'),
     ],
 )

@@ -10,6 +10,7 @@ from mman.registry import HOOKS
 from mman.utils import UserError
 from mman.utils.atomic_backend import ATOMIC
 from mman.utils.atomic_file import SUFFIX, write_atomically
+from mman.utils.signature import signature_of
 
 _RECORD = 'last_checkpoint'
 
@@ -31,13 +32,21 @@ class CheckpointHook(_CheckpointHook):
             that backend writes.
 
     Raises:
-        UserError: If ``interval`` or ``max_keep_ckpts`` is no integer, or, in
+        UserError: If a key is unknown, ``interval`` or ``max_keep_ckpts`` is no integer, or, in
             training, if a file cannot be written. Earlier ones are kept then.
     """
 
     preempted = 'preempted.pth'
 
     def __init__(self, **kwargs):
+        # mmengine keeps what it does not know for the first save, which would fail on it.
+        known = signature_of(_CheckpointHook).parameters
+        for key, value in kwargs.items():
+            if key not in known:
+                raise UserError(
+                    f'default_hooks.checkpoint has the unknown key {key!r} (value {value!r}): '
+                    f'CheckpointHook knows {", ".join(known)}'
+                )
         for key in ('interval', 'max_keep_ckpts'):
             value = kwargs.get(key, -1)
             if not isinstance(value, int) or isinstance(value, bool):

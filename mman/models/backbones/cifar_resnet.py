@@ -41,8 +41,10 @@ class CIFARResNet(ResNet_CIFAR):
     ):
         if depth not in self.arch_settings:
             raise UserError(f'depth={depth} of CIFARResNet should be one of 20, 32, 44, 56, 110')
-        if len(widths) != 4:
-            raise UserError(f'widths={widths} of CIFARResNet should be (stem, stage 1, 2, 3)')
+        if len(widths) != 4 or not all(type(width) is int and width > 0 for width in widths):
+            raise UserError(
+                f'widths={widths} of CIFARResNet should be integers above 0: (stem, stage 1, 2, 3)'
+            )
         self.widths = tuple(widths)
         super().__init__(
             depth,

@@ -11,6 +11,9 @@ from mman.utils import UserError
 from ..aux_heads import AuxHead
 from ..recompute import Recompute
 
+# Beyond what a network is trained on: a slip, which would fill the memory.
+_LARGEST_SIDE = 2**14
+
 
 def checked_input_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     """``model.input_shape`` as (C, H, W).
@@ -21,9 +24,12 @@ def checked_input_shape(shape: Sequence[int]) -> tuple[int, int, int]:
     if (
         not isinstance(shape, Sequence)
         or len(shape) != 3
-        or not all(isinstance(n, int) and n > 0 for n in shape)
+        or not all(type(n) is int and 0 < n <= _LARGEST_SIDE for n in shape)
     ):
-        raise UserError(f'model.input_shape={shape!r} should be (channels, height, width)')
+        raise UserError(
+            f'model.input_shape={shape!r} should be (channels, height, width), each up to '
+            f'{_LARGEST_SIDE}'
+        )
     return tuple(shape)
 
 

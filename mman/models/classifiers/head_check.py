@@ -1,9 +1,11 @@
 """Trying aux heads out on fake tensors when a model is built."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from mmpretrain.structures import DataSample
+from torch import nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -11,6 +13,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from mman.utils import UserError
+from mman.utils.build_errors import short
 
 from ..aux_heads import AuxHead, LocalBatch, MomentumAuxHead
 from ..splitters.fake import FAKE_BATCH, fake_copy
@@ -21,6 +24,37 @@ _CANNOT_TRY = (
     DynamicOutputShapeException,
     UnsupportedFakeTensorException,
 )
+
+
+def check_tail(
+    tail: nn.Module, feature_shape: Sequence[int], loss: Callable, neck: Any, head: Any
+) -> None:
+    """Run the neck and the head of the last block once, on fake tensors.
+
+    Args:
+        tail (nn.ModuleList): The neck, if there is one, and the head.
+        feature_shape (Sequence[int]): What the backbone returns for one image.
+        loss (Callable): ``loss(tail, features, batch)``, the losses.
+        neck (dict | None): Config of the neck, for the message.
+        head (dict): Config of the head, for the message.
+
+    Raises:
+        UserError: If they do not fit the features; shows both.
+    """
+    with fake_copy(tail) as copied:
+        samples = [DataSample().set_gt_label(0) for _ in range(FAKE_BATCH)]
+        features = torch.empty(FAKE_BATCH, *feature_shape, requires_grad=True)
+        try:
+            loss(copied, features, LocalBatch(features, samples))
+        except _CANNOT_TRY:
+            return
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f'model.neck={short(neck)} and model.head={short(head)} do not fit the features '
+                f'{tuple(feature_shape)} of model.backbone, or each other: {error}'
+            ) from error
 
 
 def check_aux_heads(heads: Iterable[AuxHead], input_shape: tuple[int, int, int]) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from mman.registry import MODELS, TASK_UTILS
 from mman.utils import UserError, build_strict
+from mman.utils.build_errors import short
 
 from ..aux_heads import LocalBatch
 from ..memory import BlockCosts
@@ -23,7 +24,7 @@ from .acceleration import (
 )
 from .checks import check_inputs, check_recompute, checked_input_shape, checked_num_classes
 from .head_builder import HeadBuilder
-from .head_check import check_aux_heads
+from .head_check import check_aux_heads, check_tail
 from .local_block import LocalBlock, Losses
 
 
@@ -98,15 +99,21 @@ class LocalImageClassifier(ImageClassifier):
         self.input_shape = checked_input_shape(input_shape)
         self.num_classes = checked_num_classes(self)
         self.recompute = Recompute(recompute)
-        self.block_units = build_strict(TASK_UTILS, splitter, 'model.splitter').split(
-            self.backbone, self.input_shape, partial(self.block_costs, aux_head)
-        )
+        try:
+            self.block_units = build_strict(TASK_UTILS, splitter, 'model.splitter').split(
+                self.backbone, self.input_shape, partial(self.block_costs, aux_head)
+            )
+        except UserError as error:
+            # The splitter knows the network, but not the keys that it comes from.
+            raise UserError(f'{error}; model.backbone={short(backbone)}') from error
         # mmengine's list passes init_weights on to its members, torch's does not.
         self.aux_heads = ModuleList(
             self._head_builder(aux_head, self.recompute).build(self.block_units)
         )
         check_recompute(self.recompute, self.aux_heads, self.backbone)
         check_aux_heads(self.aux_heads, self.input_shape)
+        shape = self.block_units[-1][-1].final_shape
+        check_tail(self._tail(), shape, tail_loss, neck, head)
         check_compile_options(compile)
         self.compile_options = compile
         self.memory_format = checked_memory_format(memory_format)
@@ -251,12 +258,11 @@ class LocalImageClassifier(ImageClassifier):
         """
         recompute = recompute or self.recompute
         builder = self._head_builder(aux_head, recompute)
-        tail = nn.ModuleList([self.neck, self.head] if self.with_neck else [self.head])
         return BlockCosts(
             self.backbone,
             units,
             partial(builder.amid, num_blocks, units),
-            tail,
+            self._tail(),
             tail_loss,
             self.input_shape,
             batch_size,
@@ -305,6 +311,10 @@ class LocalImageClassifier(ImageClassifier):
         if self.with_neck:
             trainers['neck'] = self.neck
         return trainers, self._tail_loss
+
+    def _tail(self) -> nn.ModuleList:
+        """The classifier's own neck, if it has one, and head."""
+        return nn.ModuleList([self.neck, self.head] if self.with_neck else [self.head])
 
     def _tail_loss(self, x: torch.Tensor, batch: LocalBatch) -> Losses:
         tail = [self.neck, self.head] if self.with_neck else [self.head]

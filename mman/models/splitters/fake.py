@@ -1,11 +1,13 @@
 """Running a module on fake tensors: shapes without memory or arithmetic."""
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from mman.utils import UserError
@@ -27,8 +29,19 @@ def fake_copy(module: nn.Module) -> Iterator[nn.Module]:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with FakeCopyMode(mode):
         copied = copy.deepcopy(module)
-    with mode:
+    with mode, _silent():
         yield copied
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep torch from writing the traceback of every shape that does not fit to the terminal."""
+    log = logging.getLogger(fake_tensor.__name__)
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def shaped_units(

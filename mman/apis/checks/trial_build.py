@@ -1,0 +1,233 @@
+"""Building everything but the network and the data, to see that it can be built."""
+
+import copy
+import logging
+from collections.abc import Mapping
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import Evaluator
+from mmengine.optim import OptimWrapper
+from mmengine.registry import DATASETS, HOOKS, LOOPS, MODELS, OPTIMIZERS, DefaultScope
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from mman.datasets import Digits
+from mman.datasets.official_dataset import OfficialDataset
+from mman.models.classifiers.checks import checked_input_shape
+from mman.utils.build_errors import named_errors, short
+from mman.utils.errors import UserError
+from mman.utils.random_state import unchanged_random_state
+from mman.utils.signature import signature_of
+
+from .optimizers import schedulers_of
+
+_SPLITS = ('train', 'val', 'test')
+# Samples of the data set that stands for the real one.
+_SAMPLES = 1000
+# Steps of a schedule that are tried.
+_STEPS = 1000
+
+
+def try_parts(cfg: Config) -> None:
+    """Build loaders, loops, evaluators, optimizer and schedules, and throw them away.
+
+    Data sets are built without reading them, where their class can
+    (``lazy_init``); loaders and loops run over a stand-in. The optimizer steps
+    a few times on a parameter of its own, the schedules run. A part that asks
+    the stand-in for what it does not have is left untried. Draws no random
+    numbers.
+
+    Args:
+        cfg (Config): As it is about to be run; not changed.
+
+    Raises:
+        UserError: Names the place in the config and what its class says.
+    """
+    scope = cfg.get('default_scope') or 'mmengine'
+    with DefaultScope.overwrite_default_scope(scope), unchanged_random_state():
+        loops = {split: _try_split(cfg, split) for split in _SPLITS}
+        _try_averages(cfg)
+        wrapper = cfg.get('optim_wrapper')
+        if wrapper is not None and isinstance(wrapper.get('optimizer'), Mapping):
+            _try_optimizers(cfg, loops['train'])
+
+
+class _StandIn(Dataset):
+    """A data set of which only the length is known."""
+
+    metainfo: dict = {}
+
+    def __len__(self) -> int:
+        return _SAMPLES
+
+    def __getitem__(self, index: int) -> dict:
+        raise AttributeError('the stand-in for a data set has no samples')
+
+
+def _try_split(cfg: Config, split: str) -> Any:
+    """Loader, evaluator and loop of one split; the loop, or None."""
+    where, loader = f'{split}_dataloader', cfg.get(f'{split}_dataloader')
+    if loader is None:
+        return None
+    lazy = _lazy(loader['dataset'])
+    if lazy is not None:
+        with named_errors(loader['dataset'], f'{where}.dataset'):
+            dataset = DATASETS.build(lazy)
+        _try_pipeline(dataset, loader['dataset'], f'{where}.dataset', cfg)
+    evaluator = cfg.get(f'{split}_evaluator')
+    if evaluator is not None:
+        with named_errors(evaluator, f'{split}_evaluator'):
+            evaluator = Runner.build_evaluator(None, copy.deepcopy(evaluator))
+    built = None
+    with _untried(), named_errors(loader, where):
+        built = Runner.build_dataloader({**copy.deepcopy(loader), 'dataset': _StandIn()}, seed=0)
+    loop = cfg.get(f'{split}_cfg')
+    if built is None or loop is None:
+        return None
+    with _untried(), named_errors(loop, f'{split}_cfg'):
+        return _loop(loop, split, built, evaluator)
+    return None
+
+
+def _try_pipeline(dataset: Any, cfg: Mapping, where: str, whole: Config) -> None:
+    """The transforms on one image, if samples have just that.
+
+    Its size is the model's, or that of the data set where this is known: of Digits.
+    """
+    shape = whole.model.get('input_shape')
+    if not isinstance(dataset, (Digits, OfficialDataset)) or not shape:
+        return
+    shape = checked_input_shape(shape)
+    channels, height, width = shape
+    if isinstance(dataset, Digits):
+        channels, height, width = dataset.channels, dataset.image_size, dataset.image_size
+    image = np.zeros((height, width, channels), dtype=np.uint8)
+    with named_errors(cfg.get('pipeline', []), f'{where}.pipeline'):
+        result = dataset.pipeline(dict(img=image, gt_label=0, sample_idx=0))
+    if not isinstance(result, Mapping) or 'inputs' not in result:
+        raise UserError(
+            f"{where}.pipeline should end with dict(type='PackInputs'), which makes a tensor of "
+            f'the image, but is {cfg.get("pipeline")!r}'
+        )
+    found = tuple(result['inputs'].shape)
+    if where.startswith('train_') and isinstance(dataset, Digits) and found != shape:
+        raise UserError(
+            f'model.input_shape={shape} differs from the images of {where}={short(cfg)}, {found}'
+        )
+
+
+def _try_averages(cfg: Config) -> None:
+    """What an EMAHook would make of the model, of a layer."""
+    for number, hook in enumerate(cfg.get('custom_hooks') or ()):
+        if str(hook['type']).split('.')[-1] == 'EMAHook':
+            with named_errors(hook, f'custom_hooks[{number}]'):
+                ema = HOOKS.build({k: v for k, v in hook.items() if k != 'priority'}).ema_cfg
+                layer = nn.Linear(1, 1)
+                MODELS.build(ema, default_args=dict(model=layer)).update_parameters(layer)
+
+
+def _loop(cfg: Mapping, split: str, loader: DataLoader, evaluator: Evaluator | None) -> Any:
+    cfg = copy.deepcopy(dict(cfg))
+    by_epoch = cfg.pop('by_epoch', True)
+    train = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
+    cfg.setdefault('type', dict(train=train, val='ValLoop', test='TestLoop')[split])
+    runner = SimpleNamespace(visualizer=SimpleNamespace(), val_loop=None, seed=0)
+    given = dict(runner=runner, dataloader=loader)
+    if split != 'train':
+        given['evaluator'] = evaluator
+    return LOOPS.build(cfg, default_args=given)
+
+
+def _lazy(dataset: Any) -> dict | None:
+    """A data set's config that reads nothing when it is built; None if there is none."""
+    if not isinstance(dataset, Mapping):
+        return None
+    with DATASETS.switch_scope_and_registry(dataset.get('_scope_')) as registry:
+        cls = registry.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
+    if cls is None or 'lazy_init' not in signature_of(cls).parameters:
+        return None
+    lazy = ConfigDict(copy.deepcopy(dict(dataset)), lazy_init=True)
+    for key in ('dataset', 'datasets'):
+        if isinstance(dataset.get(key), Mapping):
+            lazy[key] = _lazy(dataset[key])
+        elif isinstance(dataset.get(key), (list, tuple)):
+            lazy[key] = [_lazy(one) for one in dataset[key]]
+        inner = lazy.get(key, ())
+        if inner is None or (isinstance(inner, list) and None in inner):
+            return None
+    return lazy
+
+
+def _try_optimizers(cfg: Config, loop: Any) -> None:
+    """The optimizer of all blocks and those of single ones, with the schedules."""
+    wrapper = cfg.optim_wrapper
+    places = {'optim_wrapper.optimizer': wrapper.optimizer}
+    for index, override in (wrapper.get('blocks') or {}).items():
+        if isinstance(override, Mapping) and isinstance(override.get('optimizer'), Mapping):
+            own = {**wrapper.optimizer, **override['optimizer']}
+            places[f'optim_wrapper.blocks.{index}.optimizer'] = own
+    for where, optimizer in places.items():
+        with _untried():
+            _try_optimizer(optimizer, where, cfg, loop)
+
+
+def _try_optimizer(cfg: Mapping, where: str, whole: Config, loop: Any) -> None:
+    parameter = nn.Parameter(torch.ones(2, 2))
+    with named_errors(cfg, where):
+        built = OPTIMIZERS.build(dict(copy.deepcopy(dict(cfg)), params=[parameter]))
+        initial = copy.deepcopy(built.state_dict())
+        for _ in range(3):
+            parameter.grad = torch.full_like(parameter, 0.5)
+            built.step()
+    if not parameter.isfinite().all():
+        raise UserError(f'{where}={short(cfg)} makes weights that are not finite in three steps')
+    built.load_state_dict(initial)
+    if whole.get('param_scheduler') is not None:
+        _try_schedulers(whole, built, loop)
+
+
+def _try_schedulers(cfg: Config, optimizer: torch.optim.Optimizer, loop: Any) -> None:
+    """Each schedule by itself, through the training or its first steps."""
+    for where, scheduler in schedulers_of(cfg.param_scheduler):
+        runner = SimpleNamespace(
+            _train_loop=loop,
+            max_epochs=getattr(loop, 'max_epochs', 1),
+            max_iters=getattr(loop, 'max_iters', 1),
+            train_dataloader=getattr(loop, 'dataloader', range(_SAMPLES)),
+            logger=logging.getLogger(__name__),
+        )
+        wrapper = OptimWrapper(copy.deepcopy(optimizer))
+        with named_errors(scheduler, where):
+            (built,) = Runner._build_param_scheduler(runner, scheduler, wrapper)
+            steps = min(built.end - built.begin, _STEPS)
+            for _ in range(int(steps)):
+                built.step()
+                _check_values(wrapper, built.param_name, scheduler, where)
+
+
+def _check_values(wrapper: OptimWrapper, name: str, scheduler: Mapping, where: str) -> None:
+    for group in wrapper.optimizer.param_groups:
+        if not torch.isfinite(torch.as_tensor(float(group[name]))):
+            raise UserError(f'{where}={short(scheduler)} gives {name}={group[name]!r}')
+
+
+@contextmanager
+def _untried():
+    """Leave a part untried that asks the stand-ins for what they do not have."""
+    try:
+        yield
+    except UserError as error:
+        if not isinstance(error.__cause__, AttributeError) or not _of_stand_in(error.__cause__):
+            raise
+
+
+def _of_stand_in(error: AttributeError) -> bool:
+    return isinstance(error.obj, (SimpleNamespace, _StandIn, nn.Parameter)) or 'stand-in' in str(
+        error
+    )

@@ -1,0 +1,104 @@
+"""One line of what goes wrong while a config is built, with the place in the config."""
+
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.registry import build_from_cfg
+
+from .errors import UserError
+
+_LONG = 500
+
+
+@contextmanager
+def named_errors(tree: Mapping, where: str) -> Iterator[None]:
+    """Turn what a constructor raises into an error that names its config.
+
+    A :class:`UserError` passes as it is. Of any other the message shows the
+    innermost dict that was being built, with its path and its keys, and the
+    line of code; the traceback is kept as the cause.
+
+    Args:
+        tree (Mapping): The config, or the part of it that is built inside.
+        where (str): Path of ``tree`` in the config; '' for the whole config.
+
+    Raises:
+        UserError: For any exception but an interruption.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        path, part = _being_built(error, tree, where)
+        raise UserError(f'{path}={short(part)} cannot be used: {reason(error)}') from error
+
+
+def reason(error: Exception) -> str:
+    """An exception in one line: kind, message and where it was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = ' '.join(str(error).split())
+    text = text if len(text) <= 300 else f'{text[:300]} ...'
+    return f'{type(error).__name__}: {text} ({Path(frame.filename).name}:{frame.lineno})'
+
+
+def short(value: Any) -> str:
+    """A config in one line: in full if that is short, else without what is inside dicts in it."""
+    text = _shown(value, depth=10)
+    return text if len(text) <= _LONG else _shown(value, depth=1)
+
+
+def _shown(value: Any, depth: int) -> str:
+    if not isinstance(value, Mapping):
+        return _cut(repr(value))
+    if not depth:
+        return f'dict(type={value["type"]!r}, ...)' if 'type' in value else 'dict(...)'
+    items = (f'{key}={_shown(item, depth - 1)}' for key, item in value.items())
+    return f'dict({", ".join(items)})'
+
+
+def _cut(text: str) -> str:
+    text = ' '.join(text.split())
+    return text if len(text) <= 120 else f'{text[:120]} ...'
+
+
+def _being_built(error: Exception, tree: Mapping, where: str) -> tuple[str, Any]:
+    """Path and config of the innermost thing that a registry was building."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_code is not build_from_cfg.__code__:
+            continue
+        path = _find(frame.f_locals['cfg'], tree, where)
+        if path is not None:
+            return path, frame.f_locals['cfg']
+    return where or 'the config', tree
+
+
+def _find(wanted: Mapping, value: Any, path: str) -> str | None:
+    """Where a dict like ``wanted`` stands; constructors add and take keys."""
+    if isinstance(value, Mapping):
+        if _alike(wanted, value):
+            return path
+        items = [(f'{path}.{key}' if path else str(key), item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        items = [(f'{path}[{number}]', item) for number, item in enumerate(value)]
+    else:
+        return None
+    found = (_find(wanted, item, inner) for inner, item in items)
+    return next((path for path in found if path is not None), None)
+
+
+def _alike(wanted: Mapping, value: Mapping) -> bool:
+    """Whether what a constructor was given comes from a dict of the config."""
+    kind = value.get('type')
+    if kind is not None and str(kind).split('.')[-1] != str(wanted.get('type')).split('.')[-1]:
+        return False
+    plain = {k: v for k, v in value.items() if isinstance(v, (str, int, float)) and k in wanted}
+    shared = [k for k in value if k in wanted]
+    return bool(shared) and all(_equal(wanted[k], v) for k, v in plain.items())
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a == b or (a != a and b != b)

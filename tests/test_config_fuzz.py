@@ -1,0 +1,96 @@
+"""Every key of real configs spoilt: one line that names the key, before data is read, or training.
+
+``python -m tests.helpers.config_fuzz --all`` tries some thousand changes more.
+"""
+
+import json
+from collections import Counter
+
+import pytest
+
+from mman.utils import UserError
+from tests.helpers import fuzz_bases
+from tests.helpers.config_fuzz import (
+    Mutation,
+    all_mutations,
+    judge,
+    misspelt,
+    run_all,
+    sample,
+    untouched,
+)
+from tests.helpers.run_tool import last_error, run_tool
+
+_COUNT = 320
+
+
+def test_spoilt_configs_end_in_one_line_or_train():
+    chosen = sample(_COUNT)
+    outcomes = list(run_all([*untouched(), *chosen]))
+    wrong = [f'{o.verdict}: {m}\n{o.message}' for m, o in outcomes if not o.right]
+    assert not wrong, '\n'.join(wrong)
+    verdicts = Counter(outcome.verdict for _, outcome in outcomes)
+    assert verdicts['refused'] >= 200
+    # Some changes do no harm; and a checker that refuses everything would refuse these.
+    assert verdicts['trained'] >= len(fuzz_bases.NAMES)
+
+
+def test_the_sample_has_every_key_and_every_kind_of_change():
+    chosen, everything = sample(_COUNT), all_mutations()
+    assert len(chosen) >= 300
+    assert len(set(everything)) == len(everything) > 3000
+
+    def keys(mutations):
+        return {tuple(k for k in m.path if isinstance(k, str)) for m in mutations}
+
+    assert keys(chosen) == keys(everything)
+    assert {m.kind for m in chosen} == {m.kind for m in everything}
+
+
+@pytest.mark.parametrize('key', ['lr', 'type', 'model', 'train_dataloader', 'xx', 'memory_budget'])
+def test_a_misspelt_key_differs_by_little(key):
+    assert misspelt(key) != key
+    assert abs(len(misspelt(key)) - len(key)) <= 1
+
+
+def verdict(kind='value', error=None, loads=0, losses=(), path=('model', 'aux_head', 'mix')):
+    return judge(Mutation('man', path, kind), error, loads, list(losses)).verdict
+
+
+def test_what_is_wrong_is_called_wrong():
+    nan = float('nan')
+    assert verdict(error=UserError("aux_head.mix='x' should be 'sum'")) == 'refused'
+    assert verdict(error=UserError("mixture='x' is not known")) == 'key not named'
+    assert verdict(error=UserError('mix\nis wrong')) == 'many lines'
+    assert verdict(error=UserError('mix is wrong'), loads=1) == 'late'
+    assert verdict(error=KeyError('mix')) == 'traceback'
+    assert verdict(losses=[1.0]) == 'trained'
+    assert verdict(losses=[nan]) == verdict(losses=[]) == 'no training'
+    assert verdict(kind='misspelt', losses=[1.0]) == 'ignored'
+    assert verdict(kind='surplus', losses=[1.0]) == 'ignored'
+    assert verdict(kind='surplus', losses=[1.0], path=('surplus_key',)) == 'trained'
+
+
+@pytest.mark.parametrize(
+    ('mutation', 'named'),
+    [
+        (Mutation('man', ('optim_wrapper',), 'misspelt'), "did you mean 'optim_wrapper'?"),
+        (Mutation('man', ('model', 'splitter', 'num_blocks'), 'value', "'3'"), 'num_blocks'),
+        (Mutation('vit', ('model', 'head', 'in_channels'), 'value', '7'), 'in_channels=7'),
+        (Mutation('bp', ('train_cfg', 'max_epochs'), 'value', '0'), 'train_cfg.max_epochs=0'),
+        (
+            Mutation('greedy-in-memory', ('optim_wrapper', 'optimizer', 'betas', 0), 'value', '-7'),
+            'betas=[-7, 0.99]',
+        ),
+        (
+            Mutation('bp', ('train_dataloader', 'dataset', 'type'), 'unregistered'),
+            "did you mean 'Digits'?",
+        ),
+    ],
+    ids=str,
+)
+def test_the_tool_prints_one_line_and_ends_with_2(mutation, named, tmp_path):
+    path = tmp_path / 'spoilt.json'
+    path.write_text(json.dumps(mutation.apply()))
+    result = run_tool('train.py', path, '--work-dir', tmp_path / 'work')
+    assert named in last_error(result)
