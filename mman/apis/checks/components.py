@@ -226,7 +226,7 @@ def check_finite(value: Any, where: str) -> None:
 
 def unknown_key(value: Mapping, where: str, key: Any, owner: str, known: list[str]) -> UserError:
     """The error of a key that its class does not take."""
-    shown = [name for name in known if name not in ('type', '_scope_')]
+    shown = [name for name in dict.fromkeys(known) if name not in ('type', '_scope_')]
     close = difflib.get_close_matches(str(key), known, n=1)
     hint = f'; did you mean {close[0]!r}?' if close else ''
     return UserError(
