@@ -2,7 +2,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -80,6 +80,7 @@ class PreemptionHook(Hook):
             if loop is not None:
                 loader = loop.dataloader
                 loader.worker_init_fn = partial(_start_worker, loader.worker_init_fn)
+                loader._get_iterator = partial(_start_workers, loader._get_iterator)
         # Python allows handlers in the main thread alone.
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
@@ -143,11 +144,22 @@ class PreemptionHook(Hook):
         raise Preempted(message)
 
 
+def _start_workers(get_iterator: Callable[[], Iterator]) -> Iterator:
+    """Start workers that inherit blocked signals: torch's own handler would end a new one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        return get_iterator()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(start: Callable[[int], None] | None, worker_id: int) -> None:
     """Start a worker that heeds only the SIGTERM of the training itself, which ends it so."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     # macOS does not tell who sent a signal; there the worker ends.
-    if hasattr(signal, 'sigwaitinfo'):
+    if not hasattr(signal, 'sigwaitinfo'):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    else:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_await_parent, args=(os.getppid(),), daemon=True).start()
     if start is not None:
