@@ -206,7 +206,7 @@ def _try_schedulers(cfg: Config, optimizer: torch.optim.Optimizer, loop: Any) ->
         with named_errors(scheduler, where):
             (built,) = Runner._build_param_scheduler(runner, scheduler, wrapper)
             # A schedule warns if nothing was stepped before it; there are no gradients to step by.
-            wrapper.optimizer.step()
+            wrapper.step()
             steps = min(built.end - built.begin, _STEPS)
             for _ in range(int(steps)):
                 built.step()
