@@ -10,6 +10,8 @@ from functools import cache
 
 from torch import nn
 
+# What an annotation may raise that names something missing: it then tells nothing of a value.
+_UNREADABLE = (AttributeError, ImportError, NameError, SyntaxError, TypeError)
 _KEYED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -86,7 +88,7 @@ def _hints(function: Callable) -> dict:
     """Annotations as objects; nothing for those that name what cannot be imported."""
     try:
         return typing.get_type_hints(function)
-    except Exception:
+    except _UNREADABLE:
         return {
             name: _evaluated(text, getattr(function, '__globals__', {}))
             for name, text in inspect.get_annotations(function).items()
@@ -98,7 +100,7 @@ def _evaluated(annotation: typing.Any, names: dict) -> typing.Any:
         return annotation
     try:
         return eval(annotation, dict(names))
-    except Exception:
+    except _UNREADABLE:
         return inspect.Parameter.empty
 
 

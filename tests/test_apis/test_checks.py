@@ -70,3 +70,12 @@ def test_an_error_while_building_shows_the_innermost_config():
     assert text.startswith("model.blocks[0]=dict(type='Conv2d', in_channels=-1")
     assert '\n' not in text
     assert caught.value.__cause__ is not None
+
+
+def test_a_type_whose_module_fails_says_why(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / 'failing_module.py').write_text("raise OSError('no such drive')\n")
+    cfg = Config.fromfile('configs/bp/resnet20_digits.py')
+    cfg.model.neck = dict(type='failing_module.Neck')
+    with pytest.raises(UserError, match=r'model\.neck\.type=.*OSError: no such drive'):
+        check_config(cfg)

@@ -1,7 +1,6 @@
 """Reading a whole config against what its classes take, before anything is built."""
 
 import difflib
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Real
@@ -10,6 +9,7 @@ from typing import Any
 from mmengine import registry as roots
 from mmengine.registry import DefaultScope, Registry
 
+from mman.utils.build_errors import reason
 from mman.utils.errors import UserError
 from mman.utils.signature import signature_of
 from mman.utils.value_type import type_problem
@@ -139,7 +139,11 @@ class ConfigCheck:
             return kind
         if not isinstance(kind, str):
             raise UserError(f'{where}.type={kind!r} should be the name of a registered class')
-        found, names = self._find(kind, registry, value.get('_scope_'), scoped)
+        try:
+            found, names = self._find(kind, registry, value.get('_scope_'), scoped)
+        except Exception as error:
+            # A dotted name is imported, and others' modules may fail in any way.
+            raise UserError(f'{where}.type={kind!r} cannot be imported: {reason(error)}') from error
         if found is None and sure:
             close = difflib.get_close_matches(kind, names, n=1)
             hint = f'did you mean {close[0]!r}? ' if close else ''
@@ -154,12 +158,12 @@ class ConfigCheck:
         self, kind: str, registry: Registry, scope: str | None, scoped: bool
     ) -> tuple[Any, list[str]]:
         if not scoped:
-            return _get(registry, kind), list(registry.module_dict)
+            return registry.get(kind), list(registry.module_dict)
         with (
             DefaultScope.overwrite_default_scope(self.scope),
             registry.switch_scope_and_registry(scope) as local,
         ):
-            found, names = _get(local, kind), []
+            found, names = local.get(kind), []
             while local is not None:
                 names += local.module_dict
                 local = local.parent
@@ -247,16 +251,3 @@ def _dicts(key: str, path: str, item: Any) -> Iterator[tuple[str, str, Mapping]]
     elif isinstance(item, (list, tuple)):
         for number, one in enumerate(item):
             yield from _dicts(key, f'{path}[{number}]', one)
-
-
-def _get(registry: Registry, kind: str) -> Any:
-    try:
-        return registry.get(kind)
-    except Exception:
-        # A dotted name is imported, and others' modules may fail in any way.
-        return None
-
-
-def first_parameter(target: Callable) -> str:
-    """What an optimizer calls the parameters that it is given."""
-    return next(iter(inspect.signature(target).parameters))
