@@ -106,4 +106,5 @@ def test_a_signal_to_the_launcher_stops_all(tmp_path, name):
     text = (tmp_path / 'output.txt').read_text()
     assert f'stopped by {name}; go on with --resume' in text, text
     saved = load_from_local(tmp_path / 'preempted.pth')
-    assert saved['meta']['iter'] > 6 and len(saved['resume']['ranks']) == 2
+    # Two epochs at least: the signal may come while the second one's checkpoint is written.
+    assert saved['meta']['iter'] >= 6 and len(saved['resume']['ranks']) == 2
