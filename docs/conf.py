@@ -41,7 +41,7 @@ nitpick_ignore = [
     """.split()
 ]
 # Attributes without a docstring of their own.
-nitpick_ignore += [('py:attr', name) for name in ('SPLITS', 'num_sources')]
+nitpick_ignore += [('py:attr', name) for name in ('COUNTS', 'SPLITS', 'image_shape', 'num_sources')]
 nitpick_ignore_regex = [(r'py:.*', r'(mmcv|mmengine|mmpretrain|torch|torchvision)\..*')]
 
 html_theme = 'alabaster'

@@ -8,7 +8,7 @@ from mman.utils.build_errors import named_errors
 from mman.utils.errors import UserError
 from mman.utils.safe_loading import restrict_loading
 
-from .checks import check_config
+from .checks import check_config, read_data
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
 from .runner import build_runner
@@ -47,6 +47,7 @@ def test_model(
     runner.register_hook(CheckpointGuardHook(allow_missing=_TRAINING_ONLY))
     if out is not None:
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+    read_data(runner, 'test')
     return runner.test()
 
 

@@ -7,7 +7,14 @@ from mman.utils.build_errors import named_errors
 from mman.utils.checkpoint import latest_checkpoint
 from mman.utils.safe_loading import restrict_loading
 
-from .checks import check_config, check_momentum, check_training, try_parts, try_preprocessor
+from .checks import (
+    check_config,
+    check_momentum,
+    check_training,
+    read_data,
+    try_parts,
+    try_preprocessor,
+)
 from .config import check_amp, check_recompute, set_loader_defaults
 from .memory_budget import apply_memory_budget
 from .pretrained import check_initialisation, start_from_pretrained
@@ -49,6 +56,7 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
     check_momentum(runner)
     try_preprocessor(runner)
     start_from_pretrained(runner)
+    read_data(runner, 'train', 'val')
     runner.train()
     return runner
 

@@ -10,8 +10,6 @@ from .fetching import fetch_folder
 from .official_dataset import OfficialDataset
 from .official_files import reading, require_file, require_samples
 
-_IMAGE_SHAPE = (32, 32, 3)
-
 
 @DATASETS.register_module()
 class CIFAR10(OfficialDataset, mmpretrain_datasets.CIFAR10):
@@ -34,6 +32,8 @@ class CIFAR10(OfficialDataset, mmpretrain_datasets.CIFAR10):
         DataError: If the files are missing, differ or cannot be read.
     """
 
+    COUNTS = dict(train=50_000, test=10_000)
+    image_shape = (32, 32, 3)
     _label_key = 'labels'
 
     def _needs(self) -> str:
@@ -61,7 +61,7 @@ class CIFAR10(OfficialDataset, mmpretrain_datasets.CIFAR10):
             # A row holds the red, the green and the blue plane.
             images = batch['data'].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
             labels = np.asarray(batch[self._label_key])
-        require_samples(path, images, labels, _IMAGE_SHAPE, self.num_classes)
+        require_samples(path, images, labels, self.image_shape, self.num_classes)
         return images, labels
 
 

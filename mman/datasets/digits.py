@@ -7,7 +7,7 @@ from mmpretrain.datasets import BaseDataset
 from mman.registry import DATASETS
 from mman.utils import UserError
 
-from .key_checks import require_choice, require_positive_int
+from .key_checks import chosen_length, require_choice, require_positive_int
 
 # RandomState, since NumPy has frozen its stream; the split is the same anywhere.
 _SPLIT_SEED = 0
@@ -54,6 +54,8 @@ class Digits(BaseDataset):
     """
 
     METAINFO = {'classes': tuple('0123456789')}
+    #: Samples of every split.
+    COUNTS = dict(train=1_438, test=359)
 
     def __init__(self, split: str = 'train', *, channels: int = 3, image_size: int = 8, **kwargs):
         require_choice(self, 'split', split, ('train', 'test'))
@@ -62,7 +64,16 @@ class Digits(BaseDataset):
         if image_size > _LARGEST_SIZE:
             raise UserError(f'Digits: image_size={image_size!r} must be at most {_LARGEST_SIZE}.')
         self.split, self.channels, self.image_size = split, channels, image_size
+        self.image_shape = (image_size, image_size, channels)
         super().__init__(ann_file='', **kwargs)
+
+    def known_length(self) -> int:
+        """Samples that there will be.
+
+        Raises:
+            UserError: If ``indices`` names a sample that is not there.
+        """
+        return chosen_length(self, self._indices, self.COUNTS[self.split])
 
     def load_data_list(self) -> list[dict]:
         """Read the split.
@@ -71,6 +82,7 @@ class Digits(BaseDataset):
             list[dict]: Per sample ``img``, uint8 of shape (image_size,
             image_size, channels), and ``gt_label``, an int.
         """
+        self.known_length()
         # Imported here, as it takes about a second and only this class needs it.
         from sklearn.datasets import load_digits
 

@@ -58,9 +58,12 @@ class FashionMNIST(OfficialDataset, mmpretrain_datasets.FashionMNIST):
         DataError: If the files are missing, differ or cannot be read.
     """
 
+    COUNTS = dict(train=60_000, test=10_000)
+
     def __init__(self, data_root: str = '', split: str = 'train', *, channels: int = 3, **kwargs):
         require_choice(self, 'channels', channels, (1, 3))
         self.channels = channels
+        self.image_shape = (28, 28, channels)
         super().__init__(data_root, split, **kwargs)
 
     def _official(self) -> list[tuple[str, str]]:
@@ -88,7 +91,7 @@ class FashionMNIST(OfficialDataset, mmpretrain_datasets.FashionMNIST):
         grey, labels = self._read_idx(images_path), self._read_idx(labels_path)
         images = grey[..., None].repeat(self.channels, axis=-1)
         path = f'{images_path} with {osp.basename(labels_path)}'
-        require_samples(path, images, labels, (28, 28, self.channels), self.num_classes)
+        require_samples(path, images, labels, self.image_shape, self.num_classes)
         return images, labels
 
     def _read_idx(self, path: str) -> np.ndarray:

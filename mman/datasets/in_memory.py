@@ -73,6 +73,15 @@ class InMemoryDataset(Dataset):
         """Sequence[str] | None: Names of the classes, as mmpretrain's data sets have them."""
         return self._metainfo.get('classes')
 
+    def known_length(self) -> int | None:
+        """Samples that there will be, where the wrapped data set knows before it is read.
+
+        Raises:
+            UserError: If its ``indices`` name a sample that is not there.
+        """
+        known = getattr(self._source, 'known_length', None)
+        return None if known is None else known()
+
     def full_init(self) -> None:
         """Read all samples; nothing if that was done."""
         if self._fully_initialized:

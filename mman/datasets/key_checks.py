@@ -38,3 +38,32 @@ def require_positive_int(owner: object, key: str, value: Any) -> None:
         raise UserError(
             f'{type(owner).__name__}: {key}={value!r} must be a whole number of at least 1.'
         )
+
+
+def chosen_length(owner: object, indices: int | Sequence[int] | None, total: int) -> int:
+    """How many samples the key ``indices`` of mmengine's data sets leaves.
+
+    Args:
+        owner (object): The data set; its class is named.
+        indices (int | Sequence[int] | None): Its key: the first, or if negative
+            the last so many, those at some places, or all.
+        total (int): Samples of the split.
+
+    Raises:
+        UserError: If there is no sample at one of the places, or none is left.
+    """
+    if indices is None:
+        return total
+    if isinstance(indices, int):
+        count = min(abs(indices), total)
+    else:
+        beyond = [place for place in indices if not -total <= place < total]
+        if beyond:
+            raise UserError(
+                f'{type(owner).__name__}: indices names the sample {beyond[0]!r}, but the split '
+                f'has {total}, counted from 0.'
+            )
+        count = len(indices)
+    if not count:
+        raise UserError(f'{type(owner).__name__}: indices={indices!r} leaves no sample.')
+    return count

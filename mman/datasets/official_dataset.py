@@ -10,14 +10,16 @@ from mmpretrain.datasets import BaseDataset
 from mman.utils import DataError, UserError
 from mman.utils.all_ranks import run_on_all_ranks
 
-from .key_checks import require_choice
+from .key_checks import chosen_length, require_choice
 
 
 class OfficialDataset(BaseDataset):
     """A data set whose published files are fetched, verified and read.
 
     A subclass sets ``METAINFO['classes']`` and :attr:`SPLITS` and implements
-    the three methods below. Files that exist are never overwritten.
+    the three methods below. From :attr:`COUNTS` and :attr:`image_shape` mistakes
+    of a config are seen before anything is read. Files that exist are never
+    overwritten.
 
     Args:
         data_root (str): Local folder of the data set; ``~`` is expanded.
@@ -37,6 +39,10 @@ class OfficialDataset(BaseDataset):
     """
 
     SPLITS: tuple[str, ...] = ('train', 'test')
+    #: Samples of every split as published.
+    COUNTS: dict[str, int] = {}
+    #: (H, W, C) of every image, where all have the same.
+    image_shape: tuple[int, int, int] | None = None
 
     def __init__(
         self,
@@ -71,6 +77,15 @@ class OfficialDataset(BaseDataset):
         """int: Number of classes of the published data set."""
         return len(self.METAINFO['classes'])
 
+    def known_length(self) -> int | None:
+        """Samples that there will be; None for files that need not be the published ones.
+
+        Raises:
+            UserError: If ``indices`` names a sample that is not there.
+        """
+        published = self.COUNTS.get(self.split) if self.verify else None
+        return None if published is None else chosen_length(self, self._indices, published)
+
     def load_data_list(self) -> list[dict]:
         """Fetch, verify and read the split.
 
@@ -80,11 +95,13 @@ class OfficialDataset(BaseDataset):
 
         Raises:
             DataError: If the files are missing, differ or cannot be read.
+            UserError: If ``indices`` names a sample that is not there.
         """
         run_on_all_ranks(lambda: self._explain(self._fetch), main_only=True)
         images, labels = run_on_all_ranks(lambda: self._explain(self._read))
         # Pixel order in memory as in shape, which not every file has.
         images = np.ascontiguousarray(images)
+        chosen_length(self, self._indices, len(images))
         return [
             dict(img=img, gt_label=int(label)) for img, label in zip(images, labels, strict=True)
         ]

@@ -50,6 +50,8 @@ class STL10(OfficialDataset):
             'truck',
         )
     }
+    COUNTS = dict(train=5_000, test=8_000)
+    image_shape = (96, 96, 3)
 
     def _needs(self) -> str:
         return f'the folder {_Reader.base_folder}/ or the archive {_Reader.filename}'
@@ -71,5 +73,5 @@ class STL10(OfficialDataset):
         with reading(path):
             reader = _Reader(self.data_root, self.split)
             images, labels = reader.data.transpose(0, 2, 3, 1), reader.labels.reshape(-1)
-        require_samples(path, images, labels, (96, 96, 3), self.num_classes)
+        require_samples(path, images, labels, self.image_shape, self.num_classes)
         return images, labels

@@ -40,7 +40,9 @@ class SVHN(OfficialDataset):
     """
 
     METAINFO = {'classes': tuple('0123456789')}
-    SPLITS = ('train', 'test', 'extra', 'train+extra')
+    COUNTS = {'train': 73_257, 'test': 26_032, 'extra': 531_131, 'train+extra': 604_388}
+    SPLITS = tuple(COUNTS)
+    image_shape = (32, 32, 3)
 
     def _official(self) -> list[tuple[str, str, str, str]]:
         """Per part of the split its name, URL, file name and md5."""
@@ -67,5 +69,5 @@ class SVHN(OfficialDataset):
             reader = _Reader(self.data_root, part)
             images = reader.data.transpose(0, 2, 3, 1)
             labels = reader.labels.reshape(-1)
-        require_samples(path, images, labels, (32, 32, 3), self.num_classes)
+        require_samples(path, images, labels, self.image_shape, self.num_classes)
         return images, labels

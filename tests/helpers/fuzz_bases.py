@@ -37,6 +37,7 @@ def _loaders(train: dict, test: dict, collate: str = 'default_collate') -> dict:
     def loader(dataset: dict, shuffle: bool) -> dict:
         return dict(
             batch_size=8,
+            drop_last=shuffle,
             num_workers=0,
             persistent_workers=False,
             collate_fn=dict(type=collate),

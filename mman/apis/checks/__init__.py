@@ -1,5 +1,6 @@
 """What is wrong in a config, found before data is read."""
 
+from .batches import read_data
 from .components import ConfigCheck
 from .runner import check_config, check_training
 from .top_level import check_top_level
@@ -12,6 +13,7 @@ __all__ = [
     'check_momentum',
     'check_top_level',
     'check_training',
+    'read_data',
     'try_parts',
     'try_preprocessor',
 ]

@@ -17,18 +17,17 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from mman.datasets import Digits
-from mman.datasets.official_dataset import OfficialDataset
 from mman.models.classifiers.checks import checked_input_shape
 from mman.utils.build_errors import named_errors, short
 from mman.utils.errors import UserError
 from mman.utils.random_state import unchanged_random_state
 from mman.utils.signature import signature_of
 
+from .batches import check_batches
 from .optimizers import schedulers_of
 
 _SPLITS = ('train', 'val', 'test')
-# Samples of the data set that stands for the real one.
+# Samples of a data set whose length is not known before it is read.
 _SAMPLES = 1000
 # Steps of a schedule that are tried.
 _STEPS = 1000
@@ -63,8 +62,11 @@ class _StandIn(Dataset):
 
     metainfo: dict = {}
 
+    def __init__(self, length: int | None):
+        self.length = length
+
     def __len__(self) -> int:
-        return _SAMPLES
+        return self.length or _SAMPLES
 
     def __getitem__(self, index: int) -> dict:
         raise AttributeError('the stand-in for a data set has no samples')
@@ -75,10 +77,11 @@ def _try_split(cfg: Config, split: str) -> Any:
     where, loader = f'{split}_dataloader', cfg.get(f'{split}_dataloader')
     if loader is None:
         return None
-    lazy = _lazy(loader['dataset'])
+    lazy, length = _lazy(loader['dataset']), None
     if lazy is not None:
         with named_errors(loader['dataset'], f'{where}.dataset'):
             dataset = DATASETS.build(lazy)
+            length = dataset.known_length() if hasattr(dataset, 'known_length') else None
         _try_pipeline(dataset, loader['dataset'], f'{where}.dataset', cfg)
     evaluator = cfg.get(f'{split}_evaluator')
     if evaluator is not None:
@@ -86,7 +89,10 @@ def _try_split(cfg: Config, split: str) -> Any:
             evaluator = Runner.build_evaluator(None, copy.deepcopy(evaluator))
     built = None
     with _untried(), named_errors(loader, where):
-        built = Runner.build_dataloader({**copy.deepcopy(loader), 'dataset': _StandIn()}, seed=0)
+        stand_in = dict(copy.deepcopy(loader), dataset=_StandIn(length))
+        built = Runner.build_dataloader(stand_in, seed=0)
+        if length is not None:
+            check_batches(built, where)
     loop = cfg.get(f'{split}_cfg')
     if built is None or loop is None:
         return None
@@ -96,18 +102,12 @@ def _try_split(cfg: Config, split: str) -> Any:
 
 
 def _try_pipeline(dataset: Any, cfg: Mapping, where: str, whole: Config) -> None:
-    """The transforms on one image, if samples have just that.
-
-    Its size is the model's, or that of the data set where this is known: of Digits.
-    """
-    shape = whole.model.get('input_shape')
-    if not isinstance(dataset, (Digits, OfficialDataset)) or not shape:
+    """The transforms on one black image, where the data set knows the size of its images."""
+    shape, size = whole.model.get('input_shape'), getattr(dataset, 'image_shape', None)
+    if not size or not shape:
         return
     shape = checked_input_shape(shape)
-    channels, height, width = shape
-    if isinstance(dataset, Digits):
-        channels, height, width = dataset.channels, dataset.image_size, dataset.image_size
-    image = np.zeros((height, width, channels), dtype=np.uint8)
+    image = np.zeros(size, dtype=np.uint8)
     with named_errors(cfg.get('pipeline', []), f'{where}.pipeline'):
         result = dataset.pipeline(dict(img=image, gt_label=0, sample_idx=0))
     if not isinstance(result, Mapping) or 'inputs' not in result:
@@ -116,7 +116,7 @@ def _try_pipeline(dataset: Any, cfg: Mapping, where: str, whole: Config) -> None
             f'the image, but is {cfg.get("pipeline")!r}'
         )
     found = tuple(result['inputs'].shape)
-    if where.startswith('train_') and isinstance(dataset, Digits) and found != shape:
+    if where.startswith('train_') and found != shape:
         raise UserError(
             f'model.input_shape={shape} differs from the images of {where}={short(cfg)}, {found}'
         )
