@@ -79,3 +79,11 @@ def test_a_type_whose_module_fails_says_why(tmp_path, monkeypatch):
     cfg.model.neck = dict(type='failing_module.Neck')
     with pytest.raises(UserError, match=r'model\.neck\.type=.*OSError: no such drive'):
         check_config(cfg)
+
+
+@pytest.mark.parametrize('value', [0, -7, 2.0])
+def test_a_number_of_classes_that_is_none(value):
+    cfg = Config.fromfile('configs/bp/resnet20_digits.py')
+    cfg.model.head.num_classes = value
+    with pytest.raises(UserError, match=rf'model\.head\.num_classes={value} (of \w+ )?should be'):
+        check_config(cfg)

@@ -18,6 +18,7 @@ _LEAST = {
     'window_size': 1,
     'accumulative_counts': 1,
     'base_batch_size': 1,
+    'num_classes': 1,
     'begin': 0,
     'num_digits': 0,
     'resource_limit': 1,
@@ -72,4 +73,7 @@ def check_topk(metric: Mapping, where: str, model: Mapping) -> None:
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise UserError(f'{where}.topk={topk!r} should have integers from 1 on')
         if isinstance(classes, int) and k > classes:
-            raise UserError(f'{where}.topk has {k}, which is more than the {classes} classes')
+            raise UserError(
+                f'{where}.topk has {k}, which is more than the {classes} classes of '
+                'model.head.num_classes'
+            )

@@ -52,6 +52,8 @@ def check_config(cfg: Config) -> None:
     if not tree.get('model'):
         raise UserError(f'model={tree.get("model")!r} is missing: a dict with the network')
     check.component(tree['model'], 'model', roots.MODELS)
+    if isinstance(tree['model'].get('head'), Mapping):
+        check_ranges(tree['model']['head'], 'model.head')
     if tree.get('data_preprocessor') is not None:
         check.component(
             tree['data_preprocessor'],
