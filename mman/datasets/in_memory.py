@@ -73,6 +73,14 @@ class InMemoryDataset(Dataset):
         """Sequence[str] | None: Names of the classes, as mmpretrain's data sets have them."""
         return self._metainfo.get('classes')
 
+    @property
+    def input_shape(self) -> tuple[int, int, int] | None:
+        """tuple[int, int, int] | None: (C, H, W) of an image; None if only reading shows it."""
+        if self._fully_initialized:
+            return tuple(self.images.shape[1:])
+        shape = getattr(self._source, 'image_shape', None)
+        return None if shape is None else (shape[2], *shape[:2])
+
     def known_length(self) -> int | None:
         """Samples that there will be, where the wrapped data set knows before it is read.
 

@@ -69,10 +69,14 @@ def test_too_few_samples_before_they_are_read(refused, path, option, value, mess
     assert message in text
 
 
-def test_images_of_another_size_before_they_are_read(refused):
-    options = {**_nowhere('train_dataloader.dataset'), 'model.input_shape': (3, 64, 64)}
-    text = refused(_CIFAR, **options)
-    assert 'model.input_shape=(3, 64, 64) differs from the images of train_dataloader' in text
+@pytest.mark.parametrize(
+    ('path', 'inner', 'message'),
+    [(_CIFAR, '', 'of train_dataloader.dataset='), (_IN_MEMORY, '.dataset', '(3, 32, 32) that')],
+)
+def test_images_of_another_size_before_they_are_read(refused, path, inner, message):
+    options = {**_nowhere(f'train_dataloader.dataset{inner}'), 'model.input_shape': (3, 64, 64)}
+    text = refused(path, **options)
+    assert f'model.input_shape=(3, 64, 64) differs from the images {message}' in text
 
 
 @pytest.mark.parametrize('split', ['train', 'val', 'test'])
@@ -92,6 +96,7 @@ def test_no_batch_of_a_data_set_whose_length_is_not_known(refused, split):
 def test_length_of_digits():
     for split in ('train', 'test'):
         assert Digits(split).known_length() == len(Digits(split))
+    assert InMemoryDataset(dict(type='Digits')).input_shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize('dataset', [CIFAR10, FashionMNIST, STL10, SVHN])
@@ -110,7 +115,9 @@ def test_published_lengths(dataset):
     with pytest.raises(UserError, match='leaves no sample'):
         length(indices=[])
     inner = dict(type=dataset.__name__, **_NOWHERE, indices=5, lazy_init=True)
-    assert InMemoryDataset(inner, lazy_init=True).known_length() == 5
+    held = InMemoryDataset(inner, lazy_init=True)
+    assert held.known_length() == 5
+    assert held.input_shape == (3, *dataset(**_NOWHERE, lazy_init=True).image_shape[:2])
 
 
 def test_parts_of_svhn_add_up():

@@ -42,7 +42,7 @@ def check_batches(loader: DataLoader, where: str) -> None:
         return
     raise UserError(
         f'{where} gives no batch: its data set has {len(loader.dataset)} samples (indices may '
-        'choose some), shared by '
-        f'{get_world_size()} processes, {where}.batch_size={loader.batch_size!r} and '
-        f'{where}.drop_last={loader.drop_last!r}; take smaller batches, or keep the last one'
+        f'choose some), shared by {get_world_size()} processes, '
+        f'{where}.batch_size={loader.batch_size!r} and {where}.drop_last={loader.drop_last!r}; '
+        'take smaller batches, or keep the last one'
     )

@@ -11,6 +11,8 @@ from mman.utils.build_errors import named_errors, short
 from mman.utils.errors import UserError
 from mman.utils.random_state import unchanged_random_state
 
+from .lazy_data import lazy_dataset
+
 # Mixing needs a pair.
 _IMAGES = 2
 _KNOWN = ('mman.', 'mmpretrain.', 'mmengine.')
@@ -19,26 +21,35 @@ _LARGEST = 1e6
 
 
 def try_preprocessor(runner: Runner) -> None:
-    """Augment and normalise random images as in training. Draws no random numbers.
+    """Augment and normalise some images as in training. Draws no random numbers.
 
-    Networks that do not say how large their images are, are left alone.
+    They have the size of those in memory where these are augmented, else that
+    of the network. Networks that do not say it are left alone.
 
     Raises:
-        UserError: If that fails or gives numbers that are not finite; shows
-            ``data_preprocessor``.
+        UserError: If that fails, gives numbers that are not finite or images of
+            another size than the network's; shows ``data_preprocessor``.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     shape = getattr(model, 'input_shape', None)
     if shape is None:
         return
     where, cfg = _place(runner)
-    images = torch.arange(_IMAGES * torch.Size(shape).numel()).remainder(256)
+    dataset = lazy_dataset(runner.cfg.train_dataloader.dataset, 'train_dataloader.dataset')
+    entering = getattr(dataset, 'input_shape', None) or shape
+    images = torch.arange(_IMAGES * torch.Size(entering).numel()).remainder(256)
     batch = dict(
-        inputs=images.to(torch.uint8).view(_IMAGES, *shape),
+        inputs=images.to(torch.uint8).view(_IMAGES, *entering),
         data_samples=[DataSample().set_gt_label(0) for _ in range(_IMAGES)],
     )
     with unchanged_random_state(), named_errors(cfg, where), torch.no_grad():
         inputs = model.data_preprocessor(batch, True)['inputs']
+    found = tuple(inputs.shape[1:])
+    if found != tuple(shape):
+        raise UserError(
+            f'model.input_shape={tuple(shape)} differs from the images {found} that '
+            f'{where}={short(cfg)} makes of those of train_dataloader, {tuple(entering)}'
+        )
     largest = inputs.abs().max().item()
     if not largest < _LARGEST:
         raise UserError(f'{where}={short(cfg)} makes pixels of {largest:g}; they should be near 1')

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
-from mmengine.registry import DATASETS, HOOKS, LOOPS, MODELS, OPTIMIZERS, DefaultScope
+from mmengine.registry import HOOKS, LOOPS, MODELS, OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -21,9 +21,9 @@ from mman.models.classifiers.checks import checked_input_shape
 from mman.utils.build_errors import named_errors, short
 from mman.utils.errors import UserError
 from mman.utils.random_state import unchanged_random_state
-from mman.utils.signature import signature_of
 
 from .batches import check_batches
+from .lazy_data import lazy_dataset
 from .optimizers import schedulers_of
 
 _SPLITS = ('train', 'val', 'test')
@@ -77,11 +77,9 @@ def _try_split(cfg: Config, split: str) -> Any:
     where, loader = f'{split}_dataloader', cfg.get(f'{split}_dataloader')
     if loader is None:
         return None
-    lazy, length = _lazy(loader['dataset']), None
-    if lazy is not None:
-        with named_errors(loader['dataset'], f'{where}.dataset'):
-            dataset = DATASETS.build(lazy)
-            length = dataset.known_length() if hasattr(dataset, 'known_length') else None
+    dataset, length = lazy_dataset(loader['dataset'], f'{where}.dataset'), None
+    if dataset is not None:
+        length = dataset.known_length() if hasattr(dataset, 'known_length') else None
         _try_pipeline(dataset, loader['dataset'], f'{where}.dataset', cfg)
     evaluator = cfg.get(f'{split}_evaluator')
     if evaluator is not None:
@@ -142,26 +140,6 @@ def _loop(cfg: Mapping, split: str, loader: DataLoader, evaluator: Evaluator | N
     if split != 'train':
         given['evaluator'] = evaluator
     return LOOPS.build(cfg, default_args=given)
-
-
-def _lazy(dataset: Any) -> dict | None:
-    """A data set's config that reads nothing when it is built; None if there is none."""
-    if not isinstance(dataset, Mapping):
-        return None
-    with DATASETS.switch_scope_and_registry(dataset.get('_scope_')) as registry:
-        cls = registry.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
-    if cls is None or 'lazy_init' not in signature_of(cls).parameters:
-        return None
-    lazy = ConfigDict(copy.deepcopy(dict(dataset)), lazy_init=True)
-    for key in ('dataset', 'datasets'):
-        if isinstance(dataset.get(key), Mapping):
-            lazy[key] = _lazy(dataset[key])
-        elif isinstance(dataset.get(key), (list, tuple)):
-            lazy[key] = [_lazy(one) for one in dataset[key]]
-        inner = lazy.get(key, ())
-        if inner is None or (isinstance(inner, list) and None in inner):
-            return None
-    return lazy
 
 
 def _try_optimizers(cfg: Config, loop: Any) -> None:
