@@ -3,10 +3,8 @@
 from mmengine.config import Config, ConfigDict
 
 # What the Runner has by default, and leaves out itself where the config says None.
-RUNNER_HOOKS = (
-    *('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'),
-)
-_HOOKS = dict(
+RUNNER_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+SURVIVAL_HOOKS = dict(
     resume_state='mman.ResumeStateHook',
     preemption='mman.PreemptionHook',
     finite_guard='mman.FiniteGuardHook',
@@ -34,7 +32,7 @@ def set_survival_defaults(cfg: Config) -> None:
     if checkpoint is not None and checkpoint.get('type') == 'CheckpointHook':
         checkpoint.type = 'mman.CheckpointHook'
     if checkpoint is not None:
-        for name, kind in _HOOKS.items():
+        for name, kind in SURVIVAL_HOOKS.items():
             hooks.setdefault(name, ConfigDict(type=kind))
     for name in [name for name, hook in hooks.items() if hook is None]:
         # mmengine takes None for its own default hooks only.

@@ -11,8 +11,6 @@ from numbers import Integral, Number, Real
 from typing import Any
 
 _LISTS = (list, tuple, set, range)
-
-
 # Annotations that say less than the code takes.
 _WRONG = {('AmpOptimWrapper', 'loss_scale'), ('CAEPretrainViT', 'bias')}
 

@@ -13,8 +13,12 @@ from .components import ConfigCheck, check_finite, check_keys, unknown_key
 from .ranges import check_ranges
 
 _PARAMWISE = (
-    *('bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult'),
-    *('dwconv_decay_mult', 'dcn_offset_lr_mult'),
+    'bias_lr_mult',
+    'bias_decay_mult',
+    'norm_decay_mult',
+    'flat_decay_mult',
+    'dwconv_decay_mult',
+    'dcn_offset_lr_mult',
 )
 _CLIPPING = dict(norm=clip_grad_norm_, value=clip_grad_value_)
 _BLOCKS = 'BlockOptimWrapperConstructor'

@@ -19,7 +19,7 @@ from mman.utils.errors import UserError
 from mman.utils.signature import signature_of
 
 from ..cli import LAUNCHERS
-from ..survival import RUNNER_HOOKS
+from ..survival import RUNNER_HOOKS, SURVIVAL_HOOKS
 from .components import ConfigCheck, check_finite, check_keys, unknown_key
 from .loaders import check_loader
 from .optimizers import check_optim_wrapper, check_schedulers
@@ -29,8 +29,11 @@ from .top_level import check_top_level, near_miss
 _SPLITS = ('train', 'val', 'test')
 _HOOK_NAMES = (
     *RUNNER_HOOKS,
-    *('resume_state', 'preemption', 'finite_guard', 'reproduce'),
-    *('block_log', 'checkpoint_guard', 'buffer_sync', 'class_count'),
+    *SURVIVAL_HOOKS,
+    'block_log',
+    'checkpoint_guard',
+    'buffer_sync',
+    'class_count',
 )
 _LOOPS = dict(val='ValLoop', test='TestLoop')
 

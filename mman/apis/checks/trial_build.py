@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
-from mmengine.registry import HOOKS, LOOPS, MODELS, OPTIMIZERS, DefaultScope
+from mmengine.registry import HOOKS, MODELS, OPTIMIZERS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -131,15 +131,10 @@ def _try_averages(cfg: Config) -> None:
 
 
 def _loop(cfg: Mapping, split: str, loader: DataLoader, evaluator: Evaluator | None) -> Any:
-    cfg = copy.deepcopy(dict(cfg))
-    by_epoch = cfg.pop('by_epoch', True)
-    train = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
-    cfg.setdefault('type', dict(train=train, val='ValLoop', test='TestLoop')[split])
     runner = SimpleNamespace(visualizer=SimpleNamespace(), val_loop=None, seed=0)
-    given = dict(runner=runner, dataloader=loader)
-    if split != 'train':
-        given['evaluator'] = evaluator
-    return LOOPS.build(cfg, default_args=given)
+    setattr(runner, f'_{split}_dataloader', loader)
+    setattr(runner, f'_{split}_evaluator', evaluator)
+    return getattr(Runner, f'build_{split}_loop')(runner, cfg)
 
 
 def _try_optimizers(cfg: Config, loop: Any) -> None:

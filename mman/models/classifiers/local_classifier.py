@@ -113,7 +113,7 @@ class LocalImageClassifier(ImageClassifier):
         check_recompute(self.recompute, self.aux_heads, self.backbone)
         check_aux_heads(self.aux_heads, self.input_shape)
         shape = self.block_units[-1][-1].final_shape
-        check_tail(self._tail(), shape, tail_loss, neck, head)
+        check_tail(nn.ModuleList(self._tail()), shape, tail_loss, neck, head)
         check_compile_options(compile)
         self.compile_options = compile
         self.memory_format = checked_memory_format(memory_format)
@@ -262,7 +262,7 @@ class LocalImageClassifier(ImageClassifier):
             self.backbone,
             units,
             partial(builder.amid, num_blocks, units),
-            self._tail(),
+            nn.ModuleList(self._tail()),
             tail_loss,
             self.input_shape,
             batch_size,
@@ -312,12 +312,12 @@ class LocalImageClassifier(ImageClassifier):
             trainers['neck'] = self.neck
         return trainers, self._tail_loss
 
-    def _tail(self) -> nn.ModuleList:
+    def _tail(self) -> list[nn.Module]:
         """The classifier's own neck, if it has one, and head."""
-        return nn.ModuleList([self.neck, self.head] if self.with_neck else [self.head])
+        return [self.neck, self.head] if self.with_neck else [self.head]
 
     def _tail_loss(self, x: torch.Tensor, batch: LocalBatch) -> Losses:
-        tail = [self.neck, self.head] if self.with_neck else [self.head]
+        tail = self._tail()
         return self.recompute.run('classifier', tail_loss, tail, x, batch, modules=tail)
 
 
