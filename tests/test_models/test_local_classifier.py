@@ -11,6 +11,7 @@ from torch import nn
 
 from mman.engine.hooks import MomentumUpdateHook
 from mman.registry import MODELS
+from mman.utils import UserError
 from tests.helpers.settings import (
     ALL,
     BACKBONES,
@@ -389,3 +390,12 @@ def test_a_head_that_does_not_fit_is_named_when_the_model_is_built(type, message
     host = dict(type='MomentumAuxHead', host=dict(type=type))
     with pytest.raises(ValueError, match='MomentumAuxHead with host ' + type):
         MODELS.build(dict(model_cfg('greedy'), aux_head=host))
+
+
+def test_trying_the_tail_leaves_the_log_alone(caplog):
+    """torch logs a traceback of what fails on fake tensors; the error says it in one line."""
+    cfg = model_cfg('greedy')
+    cfg['head']['in_channels'] = 7
+    with pytest.raises(UserError, match='model.head=.*in_channels=7.* do not fit the features'):
+        MODELS.build(cfg)
+    assert not caplog.records

@@ -99,8 +99,9 @@ class LocalImageClassifier(ImageClassifier):
         self.input_shape = checked_input_shape(input_shape)
         self.num_classes = checked_num_classes(self)
         self.recompute = Recompute(recompute)
+        cut = build_strict(TASK_UTILS, splitter, 'model.splitter').split
         try:
-            self.block_units = build_strict(TASK_UTILS, splitter, 'model.splitter').split(
+            self.block_units = cut(
                 self.backbone, self.input_shape, partial(self.block_costs, aux_head)
             )
         except UserError as error:
