@@ -13,10 +13,12 @@ import pytest
 import torch
 from mmengine.runner import load_checkpoint
 
-from mman.apis import ImageInferencer, get_model
+from mman.apis import ImageInferencer, build_runner, get_model, load_config
+from mman.apis.inspection import built_model
+from mman.apis.memory_prediction import build_local_model
 from mman.datasets import CIFAR10
 from mman.datasets.fetching import unpack_folder
-from mman.models import CIFARResNet
+from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.safe_loading import restrict_loading
 from tests.helpers.converters import error_of
@@ -47,7 +49,7 @@ def canary(tmp_path):
 @pytest.fixture
 def checkpoint(tmp_path, canary):
     """Weights as they should be, with a payload, named as publish_model.py names files."""
-    model = get_model(CONFIG)
+    model = MODELS.build(load_config(CONFIG).model)
     meta = dict(block_ends=model.block_ends, epoch=1, iter=1, canary=Payload(canary))
     buffer = io.BytesIO()
     torch.save(dict(meta=meta, state_dict=model.state_dict()), buffer)
@@ -110,10 +112,27 @@ class TestCheckpoint:
         assert 'was refused' in line
 
     def test_init_cfg(self, checkpoint):
-        restrict_loading()
-        init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint))
+        cfg = load_config(CONFIG)
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint))
+        model = get_model(cfg)
         with pytest.raises(UserError, match='was refused'):
-            CIFARResNet(depth=20, init_cfg=init_cfg).init_weights()
+            model.init_weights()
+
+    @pytest.mark.parametrize('door', [get_model, build_runner, built_model, build_local_model])
+    def test_mmengine_after_any_door(self, checkpoint, tmp_path, door):
+        """In the same process, by mmengine's own function."""
+        cfg = load_config(CONFIG)
+        cfg.work_dir = str(tmp_path / 'work')
+        door(cfg)
+        with pytest.raises(UserError, match='was refused'):
+            load_checkpoint(torch.nn.Linear(1, 1), str(checkpoint))
+
+    def test_mmengine_after_a_model_of_others(self, checkpoint):
+        model = MODELS.build(load_config(CONFIG).model)
+        model._config, model._metainfo, model._dataset_meta = load_config(CONFIG), None, {}
+        ImageInferencer(model)
+        with pytest.raises(UserError, match='was refused'):
+            load_checkpoint(torch.nn.Linear(1, 1), str(checkpoint))
 
     @pytest.mark.parametrize(
         'tool', ['analysis_tools/linear_probe.py', 'visualization/feature_maps.py']

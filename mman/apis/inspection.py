@@ -72,6 +72,7 @@ def built_model(cfg: Config) -> nn.Module:
     if cfg.get('model') is None:
         raise UserError(f'config {cfg.filename!r} has no model')
     register_all_modules()
+    restrict_loading()
     apply_memory_budget(cfg)
     model = copy.deepcopy(cfg.model)
     if cfg.get('data_preprocessor') is not None:

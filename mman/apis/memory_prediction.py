@@ -16,6 +16,7 @@ from mman.registry import MODELS
 from mman.utils import UserError, register_all_modules
 from mman.utils.flop_count import FlopCount
 from mman.utils.live_bytes import LiveBytes
+from mman.utils.safe_loading import restrict_loading
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def build_local_model(cfg: Config) -> nn.Module:
         UserError: If the config has none.
     """
     register_all_modules()
+    restrict_loading()
     model_cfg = copy.deepcopy(cfg.get('model') or {})
     if model_cfg.get('splitter') is None:
         raise UserError(

@@ -15,6 +15,7 @@ import mman
 from mman.registry import DATASETS, MODELS
 from mman.utils import UserError, register_all_modules
 from mman.utils.checkpoint import load_from_local
+from mman.utils.safe_loading import restrict_loading
 
 from .config import load_config
 
@@ -113,6 +114,7 @@ def build_from_config(cfg: Config) -> nn.Module:
     if cfg.get('model') is None:
         raise UserError(f'config {cfg.filename!r} has no model')
     register_all_modules()
+    restrict_loading(unsafe=False)
     init_default_scope(cfg.get('default_scope', 'mman'))
     model = cfg.model.to_dict()
     if cfg.get('data_preprocessor') is not None:

@@ -6,11 +6,14 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mman.utils.safe_loading import restrict_loading
+
 from .distributed import join_processes
 
 
 def build_runner(cfg: Config) -> Runner:
     """Build the Runner that ``cfg`` describes, in the processes of its launcher."""
+    restrict_loading()
     join_processes(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
