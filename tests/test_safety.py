@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmengine.runner import load_checkpoint
 
 from mman.apis import ImageInferencer, build_runner, get_model, load_config
@@ -142,6 +143,34 @@ class TestCheckpoint:
         images = [image] if 'feature_maps' in tool else []
         out = ['--out', tmp_path / 'x.png']
         assert 'was refused' in error_of(call_tool(tool, CONFIG, checkpoint, *images, *out))
+
+
+class TestYaml:
+    @pytest.fixture
+    def config(self, tmp_path, canary):
+        """A config in YAML with a payload."""
+        path = tmp_path / 'evil.yaml'
+        path.write_text(f"work_dir: !!python/object/apply:builtins.open ['{canary}', 'w']\n")
+        yaml.load(path.read_text(), yaml.UnsafeLoader)
+        assert canary.exists()
+        canary.unlink()
+        return path
+
+    @pytest.mark.parametrize('tool', ['train.py', 'misc/print_config.py'])
+    @pytest.mark.parametrize('child', [None, 'child.yml', 'child.py'])
+    def test_a_tag_calls_nothing(self, config, tool, child):
+        path = config.with_name(child or config.name)
+        if child:
+            path.write_text(f"_base_{' =' if child.endswith('py') else ':'} '{config.name}'\n")
+        line = error_of(call_tool(tool, path))
+        assert str(path) in line and 'python/object/apply:builtins.open' in line
+
+    def test_what_mmengine_writes_is_read(self, tmp_path):
+        cfg = load_config(CONFIG)
+        cfg.pair = (1, (2, [3]))
+        cfg.dump(tmp_path / 'config.yaml')
+        assert '!!python/tuple' in (tmp_path / 'config.yaml').read_text()
+        assert load_config(str(tmp_path / 'config.yaml')).to_dict() == cfg.to_dict()
 
 
 class TestPublishedModel:

@@ -1,9 +1,14 @@
-"""Restricting how mmengine loads checkpoints."""
+"""Restricting how mmengine loads checkpoints and YAML."""
 
 import os
+from typing import Any
 
+import yaml
+from mmengine.fileio import register_handler
+from mmengine.fileio.handlers import YamlHandler
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
+from yaml.constructor import FullConstructor
 
 from .checkpoint import load_from_local, safe_globals
 from .errors import UserError
@@ -16,6 +21,28 @@ _TRUE = ('1', 'y', 'yes', 'true')
 _trusted = False
 # What was there before it was restricted: mmengine's functions, the variable.
 _before: tuple | None = None
+
+
+class _SafeLoader(yaml.SafeLoader):
+    """YAML's own types, and tuples, which mmengine writes."""
+
+
+_SafeLoader.add_constructor(
+    'tag:yaml.org,2002:python/tuple', FullConstructor.construct_python_tuple
+)
+
+
+@register_handler(['yaml', 'yml'])
+class SafeYamlHandler(YamlHandler):
+    """mmengine's reader of configs and annotations in YAML, whose tags cannot call anything."""
+
+    def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
+        """Read a file.
+
+        Raises:
+            yaml.constructor.ConstructorError: If it has a tag of another type.
+        """
+        return super().load_from_fileobj(file, **{**kwargs, 'Loader': _SafeLoader})
 
 
 def weights_only_is_forced() -> bool:
