@@ -10,10 +10,10 @@ from mmengine.optim import build_optim_wrapper
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mman.models.aux_heads import MomentumAuxHead
-from mman.models.splitters.fake import fake_copy
+from mman.engine.hooks.momentum_update_hook import start_momentum_heads
 from mman.registry import MODELS
 from mman.utils import UserError, register_all_modules
+from mman.utils.fake_copy import fake_copy
 from mman.utils.flop_count import FlopCount
 from mman.utils.live_bytes import LiveBytes
 from mman.utils.safe_loading import restrict_loading
@@ -108,6 +108,7 @@ def measure_memory(cfg: Config, batch_size: int, device: str) -> int:
     # may still be there.
     gc.collect()
     model = build_local_model(cfg).to(device)
+    start_momentum_heads(model)
     if device == 'cpu':
         return _report(model, cfg, batch_size).peak
     train = _Iterations(model, cfg, batch_size, device)
@@ -142,9 +143,6 @@ class _Iterations:
 
     def __init__(self, model: nn.Module, cfg: Config, batch_size: int, device: str = 'cpu'):
         self.model = model
-        for head in model.aux_heads:
-            if isinstance(head, MomentumAuxHead):
-                head.started = True
         self.optim_wrapper = build_optim_wrapper(model, _on_cpu(cfg.optim_wrapper, device))
         self.count = cfg.optim_wrapper.get('accumulative_counts', 1)
         self.optim_wrapper.initialize_count_status(model, 0, 10 * self.count)

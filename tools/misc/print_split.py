@@ -7,7 +7,7 @@ from torch import nn
 
 from mman import apis
 from mman.apis import inspection
-from mman.models.splitters.block_table import block_table
+from mman.models.classifiers.block_table import block_table
 from mman.utils.errors import one_line_errors
 
 

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mman.models.splitters.block_table import block_table
+from mman.models.classifiers.block_table import block_table
 from mman.registry import HOOKS
 from mman.utils.environment import command_line, environment
 

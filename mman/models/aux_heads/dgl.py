@@ -28,7 +28,7 @@ class DGLAuxHead(AuxHead):
             convolutions; linear layers keep torch's own.
     """
 
-    parts = ('classifier',)
+    recompute_parts = dict(classifier=('head',))
     _INIT = dict(type='Kaiming', layer='Conv2d')
 
     def __init__(
@@ -66,7 +66,7 @@ class DGLAuxHead(AuxHead):
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`AuxHead.logits`."""
-        return self.run('classifier', self.head, self.pool(self.as_map(features)))
+        return self.head(self.pool(self.as_map(features)))
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""

@@ -40,7 +40,7 @@ class PredSimAuxHead(AuxHead):
         UserError: If an argument is out of range, or both weights are 0.
     """
 
-    parts = ('classifier',)
+    recompute_parts = dict(classifier=('similarity', 'prediction'))
     _INIT = dict(type='Kaiming', layer='Conv2d')
 
     def __init__(
@@ -84,20 +84,20 @@ class PredSimAuxHead(AuxHead):
         """The prediction; see :meth:`AuxHead.logits`."""
         if not self.has_classifier:
             return super().logits(features)
-        return self.run('classifier', self.prediction, self.as_map(features))
+        return self.prediction(self.as_map(features))
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
         features, losses = self.as_map(features), {}
         if self.similarity_weight:
-            found = self.run('classifier', self.similarity, features)
+            found = self.similarity(features)
             labels = _label_vectors(batch.target, self.context.num_classes, found.dtype)
             # A product in half precision would round what is compared.
             with torch.autocast(found.device.type, enabled=False):
                 mse = F.mse_loss(similarities(found), similarities(labels))
             losses['loss_similarity'] = self.similarity_weight * mse
         if self.prediction_weight:
-            logits = self.run('classifier', self.prediction, features)
+            logits = self.prediction(features)
             losses['loss_task'] = self.prediction_weight * F.cross_entropy(logits, batch.target)
         return losses
 

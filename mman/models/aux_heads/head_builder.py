@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from mman.registry import MODELS
 from mman.utils import UserError, build_strict
 
-from ..aux_heads import AuxHead, BlockContext
-from ..recompute import Recompute
 from ..splitters import Unit
+from .base import AuxHead
+from .context import BlockContext
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,12 @@ class HeadBuilder:
         input_shape (tuple[int, int, int]): (C, H, W) of an image.
         num_classes (int): Number of classes.
         unit_init_cfg (dict | list | None): ``init_cfg`` of the backbone.
-        recompute (Recompute): What is recomputed in the backward pass.
     """
 
     cfg: dict | Sequence[dict] | None
     input_shape: tuple[int, int, int]
     num_classes: int
     unit_init_cfg: dict | list | None
-    recompute: Recompute
 
     def build(self, block_units: Sequence[Sequence[Unit]]) -> list[AuxHead]:
         """The K - 1 heads of a split.
@@ -45,7 +43,7 @@ class HeadBuilder:
             heads.append(self._head(index, num_blocks, units, end))
         return heads
 
-    def amid(self, num_blocks: int, units: Sequence[Unit], end: int) -> AuxHead:
+    def representative_head(self, num_blocks: int, units: Sequence[Unit], end: int) -> AuxHead:
         """The head of the block in the middle, if unit number ``end`` were its last.
 
         Raises:
@@ -69,7 +67,6 @@ class HeadBuilder:
             num_classes=self.num_classes,
             unit_init_cfg=self.unit_init_cfg,
             end=end,
-            recompute=self.recompute,
             num_extra_tokens=units[end].num_extra_tokens,
         )
         where = f'model.aux_head[{index}]' if many else 'model.aux_head'
