@@ -1,11 +1,11 @@
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
 from mman.utils import UserError
+from mman.utils.unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -30,7 +30,7 @@ class CheckpointGuardHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write the split into the checkpoint."""
-        ends = getattr(self._model(runner), 'block_ends', None)
+        ends = getattr(unwrap(runner.model), 'block_ends', None)
         if ends is not None:
             checkpoint['meta']['block_ends'] = list(ends)
 
@@ -40,7 +40,7 @@ class CheckpointGuardHook(Hook):
         Raises:
             UserError: If they differ; names the split or the entries.
         """
-        model, name = self._model(runner), f'checkpoint {runner._load_from!r}'
+        model, name = unwrap(runner.model), f'checkpoint {runner._load_from!r}'
         saved = checkpoint.get('meta', {}).get('block_ends')
         ends = getattr(model, 'block_ends', None)
         if saved is not None and ends is not None and list(saved) != list(ends):
@@ -68,10 +68,6 @@ class CheckpointGuardHook(Hook):
                 f'{name} does not fit the model: it {"; it ".join(found)}. Use the config it was '
                 'trained with, or name what it may lack in CheckpointGuardHook.allow_missing'
             )
-
-    @staticmethod
-    def _model(runner: Runner):
-        return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _short(names: Sequence[str]) -> str:

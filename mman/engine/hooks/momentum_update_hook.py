@@ -4,13 +4,13 @@ from functools import partial
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mman.models.aux_heads import MomentumAuxHead
 from mman.models.classifiers import LocalBlock, LocalImageClassifier
 from mman.registry import HOOKS
 from mman.utils import UserError
+from mman.utils.unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -72,7 +72,7 @@ class MomentumUpdateHook(Hook):
         This is the first point after weights are initialised, loaded and
         resumed.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         self._pairs = start_momentum_heads(model)
         if not self._pairs:
             runner.logger.warning('MomentumUpdateHook: the model has no MomentumAuxHead to update')
