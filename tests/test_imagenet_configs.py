@@ -93,7 +93,7 @@ def test_recipe(path):
 
 @every_resnet
 def test_method(path):
-    """METHOD: MAN adds, MAN++ scales; InfoPro's weights are 5 and 0.75, or 1 for ResNet-152."""
+    """MAN adds, MAN++ scales; weights are 5 and 0.75, in InfoPro alone 1 for ResNet-152."""
     cfg, method = Config.fromfile(path), path.parts[1]
     hooks = cfg.get('custom_hooks', [])
     if method in ('man', 'manpp'):
@@ -104,9 +104,9 @@ def test_method(path):
         assert not hooks
     head = cfg.model.get('aux_head', {})
     host = head.get('host', head)
-    weights = dict(reconstruction_weight=5.0, task_weight=1.0 if '152' in path.stem else 0.75)
-    infopro = dict(type='InfoProImageNetAuxHead', **weights)
-    hosts = dict(man=infopro, manpp=infopro, infopro=infopro, bp={})
+    host_of_man = dict(type='InfoProImageNetAuxHead', reconstruction_weight=5.0, task_weight=0.75)
+    infopro = dict(host_of_man, task_weight=1.0 if '152' in path.stem else 0.75)
+    hosts = dict(man=host_of_man, manpp=host_of_man, infopro=infopro, bp={})
     assert host == hosts.get(method, dict(type='DGLAuxHead', variant='dgl'))
 
 

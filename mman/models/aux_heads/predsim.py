@@ -32,7 +32,11 @@ class PredSimAuxHead(AuxHead):
             the map. Defaults to True.
         pooled_features (int): The map is pooled, height and width halved in
             turn, until it has no more values than that or one per channel.
-            Defaults to 4096, as in the paper's code.
+            Windows and their places are those of the released code: sides are
+            powers of two; where one does not divide the map's side, the first
+            window begins half a window outside, the zeros there count in the
+            mean, and what lies beyond the last window is not seen. Defaults to
+            4096, as in the paper's code.
         init_cfg (dict | list | None): Defaults to He initialisation of
             convolutions; linear layers keep torch's own.
 
@@ -135,13 +139,18 @@ def _similarity_net(shape: tuple[int, int, int], std: bool) -> nn.Module:
 
 def _prediction_net(shape: tuple[int, int, int], limit: int, num_classes: int) -> nn.Module:
     """The pooling and the linear layer; see :class:`PredSimAuxHead`."""
-    channels, *grid = shape
+    channels, *sides = shape
+    grid, window = list(sides), [1, 1]
     while channels * grid[0] * grid[1] > limit and max(grid) > 1:
         longer = grid.index(max(grid))
-        grid[longer] = -(-grid[longer] // 2)
+        window[longer] *= 2
+        grid[longer] = -(-sides[longer] // window[longer])
+    padding = [w // 2 if side % w else 0 for side, w in zip(sides, window, strict=True)]
     features = channels * grid[0] * grid[1]
     return nn.Sequential(
-        nn.AdaptiveAvgPool2d(tuple(grid)), nn.Flatten(), nn.Linear(features, num_classes)
+        nn.AvgPool2d(tuple(window), padding=tuple(padding)),
+        nn.Flatten(),
+        nn.Linear(features, num_classes),
     )
 
 
