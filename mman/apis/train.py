@@ -17,6 +17,7 @@ from .checks import (
 )
 from .config import check_amp, check_recompute, set_loader_defaults
 from .memory_budget import apply_memory_budget
+from .places import held_places
 from .pretrained import check_initialisation, start_from_pretrained
 from .runner import build_runner, log_file
 from .survival import set_survival_defaults
@@ -26,7 +27,8 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
     """Train what ``cfg`` describes.
 
     What is wrong in a config is found before data is read: first keys and
-    values, then what only building shows.
+    values, then what only building shows. No other training may use the work
+    dir meanwhile.
 
     Args:
         cfg (Config): As :func:`load_config` gives it, with ``work_dir``.
@@ -37,7 +39,8 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
         Runner: The Runner after training, for :func:`summarize`.
 
     Raises:
-        UserError: Names the key, its value and what would be right.
+        UserError: Names the key, its value and what would be right; or the
+            place that another training uses or that cannot be written.
     """
     restrict_loading(unsafe_load)
     check_training(cfg)
@@ -48,16 +51,17 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
     set_loader_defaults(cfg)
     set_survival_defaults(cfg)
     try_parts(cfg)
-    with named_errors(cfg.to_dict(), ''):
-        apply_memory_budget(cfg)
-        runner = build_runner(cfg)
-        # The Runner itself would build it after the data was read.
-        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    check_momentum(runner)
-    try_preprocessor(runner)
-    start_from_pretrained(runner)
-    read_data(runner, 'train', 'val')
-    runner.train()
+    with held_places(cfg):
+        with named_errors(cfg.to_dict(), ''):
+            apply_memory_budget(cfg)
+            runner = build_runner(cfg)
+            # The Runner itself would build it after the data was read.
+            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        check_momentum(runner)
+        try_preprocessor(runner)
+        start_from_pretrained(runner)
+        read_data(runner, 'train', 'val')
+        runner.train()
     return runner
 
 

@@ -87,3 +87,15 @@ def test_a_number_of_classes_that_is_none(value):
     cfg.model.head.num_classes = value
     with pytest.raises(UserError, match=rf'model\.head\.num_classes={value} (of \w+ )?should be'):
         check_config(cfg)
+
+
+def test_samples_without_an_end_where_an_end_is_waited_for():
+    cfg = Config.fromfile('configs/bp/resnet20_digits.py')
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
+    with pytest.raises(UserError, match=r"^train_.*\.type='InfiniteSampler' never ends.*by_epoch"):
+        check_config(cfg)
+    cfg.train_cfg = dict(by_epoch=False, max_iters=3)
+    check_config(cfg)
+    cfg.val_dataloader.sampler = dict(type='mmengine.InfiniteSampler')
+    with pytest.raises(UserError, match=r"^val_dataloader\.sampler.*ValLoop.*'DefaultSampler'$"):
+        check_config(cfg)

@@ -2,6 +2,7 @@
 
 import re
 import signal
+from functools import partial
 
 import pytest
 from mmengine.config import Config
@@ -110,6 +111,10 @@ def test_the_best_goes_after_a_better_one_has_come(build_runner, tmp_path):
     [
         (lambda: CheckpointHook(interval='1'), "checkpoint.interval='1' should be an integer"),
         (lambda: CheckpointHook(max_keep_ckpts=2.0), 'max_keep_ckpts=2.0 should be an integer'),
+        *(
+            (partial(CheckpointHook, filename_tmpl=name), f'filename_tmpl={name!r} should hold one')
+            for name in ('last.pth', '{}_{}.pth', '{epoch}.pth')
+        ),
         (lambda: PreemptionHook(interval=0), 'preemption.interval=0 should be an integer from 1'),
         (lambda: PreemptionHook(interval=True), 'preemption.interval=True should be'),
     ],

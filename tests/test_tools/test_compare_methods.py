@@ -80,7 +80,7 @@ def first(project):
     busy = project / 'out' / NAMES[1]
     busy.mkdir(parents=True)
     with open(busy / 'lock', 'w') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.lockf(file, fcntl.LOCK_EX)
         return compare(project, '--jobs', 2), (project / 'out/comparison.md').read_text()
 
 

@@ -33,8 +33,9 @@ def lock(work_dir: Path) -> int:
     work_dir.mkdir(parents=True, exist_ok=True)
     file = os.open(work_dir / 'lock', os.O_CREAT | os.O_RDWR)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        # Forked workers keep a flock alive when this process is killed.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
         raise UserError(f'{str(work_dir)!r} is being trained in by another process') from error
     return file
 

@@ -94,7 +94,7 @@ class ConfigCheck:
             if value is None or isinstance(value, (str, int, float, list, tuple)):
                 raise UserError(f'{where}={value!r} should be a dict with the key type')
             return
-        target = self._target(value, where, registry, default, scoped, sure=given is not None)
+        target = self.target(value, where, registry, default, scoped, sure=given is not None)
         if target is not None:
             check_keys(value, where, target, given, (*extra, 'type', '_scope_'))
         for key, path, inner in _inner(value, where):
@@ -120,14 +120,14 @@ class ConfigCheck:
             default=default,
         )
 
-    def _target(
+    def target(
         self,
         value: Mapping,
         where: str,
         registry: Registry,
-        default: str | None,
-        scoped: bool,
-        sure: bool,
+        default: str | None = None,
+        scoped: bool = True,
+        sure: bool = True,
     ) -> Callable | None:
         """The class or function of a dict; None if it may be something else."""
         kind = value.get('type', default)

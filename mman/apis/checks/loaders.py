@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine import registry as roots
+from mmengine.dataset import InfiniteSampler
+from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from torch.utils.data import DataLoader
 
 from mman.utils.errors import UserError
@@ -59,6 +61,30 @@ def check_loader(loader: Mapping, where: str, check: ConfigCheck) -> None:
                 given=('data_batch', 'batch', 'worker_id', 'num_workers', 'rank', 'seed'),
                 scoped=False,
             )
+
+
+def check_endless(loader: Mapping, where: str, loop: Any, check: ConfigCheck) -> None:
+    """Refuse mmengine's InfiniteSampler where a loop waits for the end of the data.
+
+    Args:
+        loader (Mapping): A checked config.
+        where (str): Its path in the config.
+        loop (Any): The class of its loop.
+        check (ConfigCheck): With the default scope.
+
+    Raises:
+        UserError: Names the sampler.
+    """
+    ends = isinstance(loop, type) and issubclass(loop, (EpochBasedTrainLoop, ValLoop, TestLoop))
+    if not ends or not isinstance(loader['sampler'], Mapping):
+        return
+    kind = check.target(loader['sampler'], f'{where}.sampler', roots.DATA_SAMPLERS)
+    if isinstance(kind, type) and issubclass(kind, InfiniteSampler):
+        remedy = ', or train_cfg.by_epoch=False' if issubclass(loop, EpochBasedTrainLoop) else ''
+        raise UserError(
+            f'{where}.sampler.type={loader["sampler"]["type"]!r} never ends, and {loop.__name__} '
+            f"waits for its end: take 'DefaultSampler'{remedy}"
+        )
 
 
 def _check_indices(dataset: Any, where: str) -> None:

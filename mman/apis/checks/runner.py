@@ -21,7 +21,7 @@ from mman.utils.signature import signature_of
 from ..cli import LAUNCHERS
 from ..survival import RUNNER_HOOKS, SURVIVAL_HOOKS
 from .components import ConfigCheck, check_finite, check_keys, unknown_key
-from .loaders import check_loader
+from .loaders import check_endless, check_loader
 from .optimizers import check_optim_wrapper, check_schedulers
 from .ranges import check_ranges, check_topk
 from .top_level import check_top_level, near_miss
@@ -97,12 +97,14 @@ def _check_split(tree: Mapping, split: str, check: ConfigCheck) -> None:
     if missing:
         return
     check_loader(tree[keys[0]], keys[0], check)
-    _check_loop(tree[keys[1]], keys[1], split, check)
+    loop = _check_loop(tree[keys[1]], keys[1], split, check)
+    check_endless(tree[keys[0]], keys[0], loop, check)
     if split != 'train':
         _check_evaluator(tree[keys[2]], keys[2], check, tree['model'])
 
 
-def _check_loop(loop: Mapping, where: str, split: str, check: ConfigCheck) -> None:
+def _check_loop(loop: Mapping, where: str, split: str, check: ConfigCheck) -> Any:
+    """Check a loop; its class."""
     given, default, extra = ('runner', 'dataloader', 'evaluator'), _LOOPS.get(split), ()
     if split == 'train' and 'type' not in loop:
         if not isinstance(loop.get('by_epoch'), bool):
@@ -114,6 +116,7 @@ def _check_loop(loop: Mapping, where: str, split: str, check: ConfigCheck) -> No
         extra = ('by_epoch',)
     check.component(loop, where, roots.LOOPS, given=given, extra=extra, default=default)
     check_ranges(loop, where)
+    return check.target(loop, where, roots.LOOPS, default)
 
 
 def _check_evaluator(value: Any, where: str, check: ConfigCheck, model: Mapping) -> None:
