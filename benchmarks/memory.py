@@ -29,6 +29,8 @@ from mman.utils.errors import one_line_errors
 CASES = {
     'resnet32_k16': ('resnet32', 'k16', 'cifar10'),
     'resnet110_k55': ('resnet110', 'k55', 'cifar10'),
+    'resnet50_k2': ('resnet50', 'k2', 'imagenet'),
+    'resnet50_k4': ('resnet50', 'k4', 'imagenet'),
     'resnet101_k2': ('resnet101', 'k2', 'imagenet'),
     'resnet101_k4': ('resnet101', 'k4', 'imagenet'),
     'resnet152_k2': ('resnet152', 'k2', 'imagenet'),

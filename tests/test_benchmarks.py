@@ -86,6 +86,11 @@ def test_time_gives_each_variant_a_time_a_round(tmp_path):
         assert record['peak_bytes'] is None
         assert len(row) == len(headings)
         assert row[1] == record['variant'] and row[6] == f'{record["ratio"]:.3f}'
+        assert row[8] == str(record['operations'])
+    # Without views and allocations: 33 convolutions and BatchNorms forward and backward, and their
+    # counters, 31 ReLUs forward and backward, 16 sums of branches and gradients each; the rest is
+    # preprocessing, head, optimizer and log.
+    assert 0 < records[0]['operations'] - (5 * 33 + 2 * 31 + 2 * 15) < 40
     # The two differ in nothing that has weights.
     assert records[2]['parameters'] == records[3]['parameters'] > records[1]['parameters']
 
