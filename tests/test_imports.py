@@ -14,6 +14,7 @@ ALLOWED = {
     'datasets': {'datasets', 'registry', 'utils'},
     'engine': {'engine', 'models', 'registry', 'utils'},
     'apis': {'apis', 'datasets', 'engine', 'models', 'registry', 'utils'},
+    'export': {'apis', 'export', 'models', 'registry', 'utils', 'version'},
 }
 # It imports every package once it is called, so that their modules register.
 REGISTER_ALL = ROOT / 'utils' / 'setup_env.py'
