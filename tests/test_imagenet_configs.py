@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from mman.apis.memory_prediction import build_local_model
 from mman.models.aux_heads import MomentumAuxHead
-from mman.models.splitters.fake import fake_copy
 from mman.models.splitters.presets import PRESETS
+from mman.utils.fake import fake_copy
 from tests.helpers.config_files import IMAGENET, IMAGENET_RESNETS, arch_name, config_id
 from tests.helpers.stand_in_runner import make_runner, step
 

@@ -11,9 +11,9 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.models.aux_heads import MomentumAuxHead
-from mman.models.splitters.fake import fake_copy
-from mman.registry import MODELS
-from mman.utils import UserError, register_all_modules
+from mman.registry import MODELS, register_all_modules
+from mman.utils import UserError
+from mman.utils.fake import fake_copy
 from mman.utils.flop_count import FlopCount
 from mman.utils.live_bytes import LiveBytes
 

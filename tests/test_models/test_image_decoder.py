@@ -11,8 +11,8 @@ from torch import nn
 
 from mman.models.aux_heads import BlockContext, LocalBatch
 from mman.models.aux_heads.image_decoder import ImageDecoder, ImageNetDecoder, ResizedConv2d
-from mman.models.splitters.fake import fake_copy
 from mman.registry import MODELS
+from mman.utils.fake import fake_copy
 from mman.utils.live_bytes import LiveBytes
 
 

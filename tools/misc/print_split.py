@@ -9,8 +9,7 @@ from torch import nn
 
 from mman import apis
 from mman.models.splitters.block_table import block_table
-from mman.registry import MODELS
-from mman.utils import register_all_modules
+from mman.registry import MODELS, register_all_modules
 from mman.utils.errors import UserError, one_line_errors
 
 

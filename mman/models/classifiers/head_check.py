@@ -14,9 +14,9 @@ from torch._subclasses.fake_tensor import (
 
 from mman.utils import UserError
 from mman.utils.build_errors import short
+from mman.utils.fake import FAKE_BATCH, fake_copy
 
 from ..aux_heads import AuxHead, LocalBatch, MomentumAuxHead
-from ..splitters.fake import FAKE_BATCH, fake_copy
 
 # A head that reads values of tensors cannot be tried out without them.
 _CANNOT_TRY = (

@@ -9,10 +9,11 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from mman.utils.fake import fake_copy
+
 from ..aux_heads import AuxHead, LocalBatch, MomentumAuxHead
 from ..recompute import Recompute
 from ..splitters.adapters import find_adapter
-from ..splitters.fake import fake_copy
 from ..splitters.unit import Unit
 from .cost import Cost, measure
 

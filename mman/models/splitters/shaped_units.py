@@ -1,47 +1,15 @@
-"""Running a module on fake tensors: shapes without memory or arithmetic."""
+"""The shapes that the units of a backbone give, from one pass of fake tensors."""
 
-import copy
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch._subclasses import fake_tensor
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from mman.utils import UserError
+from mman.utils.fake import FAKE_BATCH, fake_copy
 
 from .adapters import find_adapter
 from .unit import Unit
-
-# BatchNorm needs more than one value per channel.
-FAKE_BATCH = 2
-
-
-@contextmanager
-def fake_copy(module: nn.Module) -> Iterator[nn.Module]:
-    """A copy of ``module`` whose tensors are fake, in a context where new ones are.
-
-    The module itself is not touched; running it directly with fake inputs
-    would change the counters of its BatchNorms.
-    """
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with FakeCopyMode(mode):
-        copied = copy.deepcopy(module)
-    with mode, _silent():
-        yield copied
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep torch from writing the traceback of every shape that does not fit to the terminal."""
-    log = logging.getLogger(fake_tensor.__name__)
-    before, log.disabled = log.disabled, True
-    try:
-        yield
-    finally:
-        log.disabled = before
 
 
 def shaped_units(
