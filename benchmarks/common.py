@@ -17,7 +17,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from mman import apis
-from mman.utils import UserError, register_all_modules
+from mman.registry import register_all_modules
+from mman.utils import UserError
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 #: What the others of a case are compared with.

@@ -30,8 +30,8 @@ from torch import multiprocessing, nn
 
 from mman import apis
 from mman.engine.wrappers import LocalDistributedDataParallel
-from mman.registry import HOOKS, MODELS
-from mman.utils import UserError, register_all_modules
+from mman.registry import HOOKS, MODELS, register_all_modules
+from mman.utils import UserError
 from mman.utils.errors import one_line_errors
 
 CONFIGS = ('configs/man/resnet32_k16_cifar10.py', 'configs/man/resnet110_k55_cifar10.py')

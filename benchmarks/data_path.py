@@ -28,8 +28,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mman import apis
-from mman.registry import MODELS
-from mman.utils import UserError, register_all_modules
+from mman.registry import MODELS, register_all_modules
+from mman.utils import UserError
 from mman.utils.errors import one_line_errors
 
 FOLDER = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'datasets'

@@ -15,7 +15,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from mmengine.runner import checkpoint  # noqa: E402
 
-from mman.utils import register_all_modules, safe_loading  # noqa: E402
+from mman.registry import register_all_modules  # noqa: E402
+from mman.utils import safe_loading  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

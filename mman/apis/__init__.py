@@ -3,6 +3,7 @@ from .cli import (
     config_parser,
     existing_file,
     export_local_rank,
+    export_parser,
     new_file,
     seed,
 )
@@ -25,6 +26,7 @@ __all__ = [
     'config_path',
     'existing_file',
     'export_local_rank',
+    'export_parser',
     'get_model',
     'leave_processes',
     'list_models',

@@ -38,6 +38,22 @@ def config_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def export_parser(description: str, out: str) -> argparse.ArgumentParser:
+    """A parser of a config, a checkpoint, a new file and images to compare on.
+
+    Args:
+        description (str): What the tool does.
+        out (str): What the new file should be.
+    """
+    parser = config_parser(description)
+    parser.add_argument('checkpoint', type=existing_file, help='of training, or published')
+    parser.add_argument('out', help=out)
+    parser.add_argument(
+        '--images', metavar='FOLDER', help='images to compare the export on [random pixels]'
+    )
+    return parser
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every tool that builds a Runner takes."""
     parser.add_argument(

@@ -15,8 +15,7 @@ from torch.utils.data import DataLoader, Subset
 from mman.engine.hooks import CheckpointGuardHook
 from mman.models.aux_heads.base import pooled_tokens
 from mman.models.splitters import Unit
-from mman.registry import DATASETS, MODELS
-from mman.utils import register_all_modules
+from mman.registry import DATASETS, MODELS, register_all_modules
 from mman.utils.errors import UserError
 from mman.utils.safe_loading import restrict_loading
 

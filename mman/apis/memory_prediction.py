@@ -11,8 +11,8 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.engine.hooks.momentum_update_hook import start_momentum_heads
-from mman.registry import MODELS
-from mman.utils import UserError, register_all_modules
+from mman.registry import MODELS, register_all_modules
+from mman.utils import UserError
 from mman.utils.fake_copy import fake_copy
 from mman.utils.flop_count import FlopCount
 from mman.utils.live_bytes import LiveBytes

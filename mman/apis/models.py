@@ -12,8 +12,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 import mman
-from mman.registry import DATASETS, MODELS
-from mman.utils import UserError, register_all_modules
+from mman.registry import DATASETS, MODELS, register_all_modules
+from mman.utils import UserError
 from mman.utils.checkpoint import load_from_local
 from mman.utils.safe_loading import restrict_loading
 

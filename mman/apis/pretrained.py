@@ -13,7 +13,7 @@ from mman.utils.errors import UserError
 from mman.utils.plain_weights import read_weights
 from mman.utils.unwrap import unwrap
 
-from .plain_names import SOURCES, head_as_ours, named_as_ours
+from .from_library import SOURCES, head_as_ours, named_as_ours
 
 _KEYS = ('checkpoint', 'source', 'drop_head', 'entry', 'sha256')
 

@@ -16,11 +16,11 @@ from .checks import (
     try_preprocessor,
 )
 from .config import check_amp, check_recompute, set_loader_defaults
+from .fault_tolerance import set_fault_tolerance
 from .memory_budget import apply_memory_budget
 from .places import held_places
 from .pretrained import check_initialisation, start_from_pretrained
 from .runner import build_runner, log_file
-from .survival import set_survival_defaults
 
 
 def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
@@ -49,7 +49,7 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
     check_recompute(cfg)
     check_initialisation(cfg)
     set_loader_defaults(cfg)
-    set_survival_defaults(cfg)
+    set_fault_tolerance(cfg)
     try_parts(cfg)
     with held_places(cfg):
         with named_errors(cfg.to_dict(), ''):

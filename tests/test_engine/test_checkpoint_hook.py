@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
-from mman.apis.survival import set_survival_defaults
+from mman.apis.fault_tolerance import set_fault_tolerance
 from mman.engine.hooks import CheckpointHook, PreemptionHook
 from mman.utils import UserError
 from mman.utils.checkpoint import load_from_local
@@ -139,12 +139,12 @@ def test_signals_are_left_alone_where_nothing_saves(build_runner, tmp_path):
 
 def test_any_config_survives():
     cfg = Config(dict(train_cfg=dict(by_epoch=False, max_iters=5)))
-    set_survival_defaults(cfg)
+    set_fault_tolerance(cfg)
     assert cfg.train_cfg == dict(type='mman.ResumableIterTrainLoop', max_iters=5)
     assert cfg.default_hooks.checkpoint.type == 'mman.CheckpointHook'
     assert cfg.default_hooks.preemption.type == 'mman.PreemptionHook'
     again = cfg.to_dict()
-    set_survival_defaults(cfg)
+    set_fault_tolerance(cfg)
     assert cfg.to_dict() == again
 
 
@@ -154,7 +154,7 @@ def test_what_a_config_chooses_is_left():
         default_hooks=dict(checkpoint=dict(type='OwnHook'), preemption=dict(type='OwnSignals')),
     )
     cfg = Config(own)
-    set_survival_defaults(cfg)
+    set_fault_tolerance(cfg)
     assert cfg.train_cfg == own['train_cfg']
     assert {key: cfg.default_hooks[key] for key in own['default_hooks']} == own['default_hooks']
 
@@ -162,5 +162,5 @@ def test_what_a_config_chooses_is_left():
 def test_none_leaves_a_hook_out():
     names = ('resume_state', 'preemption', 'finite_guard', 'reproduce')
     cfg = Config(dict(default_hooks=dict.fromkeys(names)))
-    set_survival_defaults(cfg)
+    set_fault_tolerance(cfg)
     assert set(cfg.default_hooks) == {'checkpoint'}

@@ -19,7 +19,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from mman import apis
-from mman.utils import register_all_modules
+from mman.registry import register_all_modules
 from mman.utils.errors import one_line_errors
 
 

@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 
 from mman import apis
 from mman.apis.memory_budget import plan_budget
-from mman.utils import register_all_modules
+from mman.registry import register_all_modules
 from mman.utils.errors import UserError, one_line_errors
 
 SMALLEST_BATCH = 2  # BatchNorm needs more than one value per channel.

@@ -15,8 +15,8 @@ from torch import nn
 from mman import apis
 from mman.apis.memory_prediction import build_local_model
 from mman.models.splitters.presets import DEFAULT_PRESETS, PRESETS
-from mman.registry import MODELS
-from mman.utils import UserError, register_all_modules
+from mman.registry import MODELS, register_all_modules
+from mman.utils import UserError
 from mman.utils.fake_copy import fake_copy
 from mman.utils.flop_count import FlopCount
 

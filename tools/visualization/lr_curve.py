@@ -13,7 +13,7 @@ from rate_figure import draw
 from mman import apis
 from mman.apis import inspection
 from mman.apis.config import set_loader_defaults
-from mman.utils import register_all_modules
+from mman.registry import register_all_modules
 from mman.utils.errors import UserError, one_line_errors
 
 

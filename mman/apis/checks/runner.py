@@ -19,7 +19,7 @@ from mman.utils.errors import UserError
 from mman.utils.signature import signature_of
 
 from ..cli import LAUNCHERS
-from ..survival import RUNNER_HOOKS, SURVIVAL_HOOKS
+from ..fault_tolerance import FAULT_TOLERANCE_HOOKS, RUNNER_HOOKS
 from .components import ConfigCheck, check_finite, check_keys, unknown_key
 from .loaders import check_endless, check_loader
 from .optimizers import check_optim_wrapper, check_schedulers
@@ -29,7 +29,7 @@ from .top_level import check_top_level, near_miss
 _SPLITS = ('train', 'val', 'test')
 _HOOK_NAMES = (
     *RUNNER_HOOKS,
-    *SURVIVAL_HOOKS,
+    *FAULT_TOLERANCE_HOOKS,
     'block_log',
     'checkpoint_guard',
     'buffer_sync',

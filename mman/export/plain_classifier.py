@@ -1,13 +1,12 @@
 """The classifier as exported, and comparing what was exported with it."""
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from mman import apis
+from mman.apis import ImageInferencer
 from mman.utils.errors import UserError
 
 #: Largest difference of class scores, in relation to the largest score if that is above 1.
@@ -46,6 +45,14 @@ class PlainClassifier(nn.Module):
             features = self.neck(features)
         return self.head(features)
 
+    @property
+    def takes(self) -> str:
+        """What images it takes, in words."""
+        if self.pixels:
+            return 'uint8 pixels from 0 to 255, normalised inside'
+        mean, std = ([round(v, 3) for v in t.flatten().tolist()] for t in (self.mean, self.std))
+        return f'float32, (pixels - mean) / std of pixels from 0 to 255, {mean=}, {std=}'
+
 
 def normalisation(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and std of pixels from 0 to 255, (C, 1, 1) each."""
@@ -53,19 +60,6 @@ def normalisation(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     if not preprocessor._enable_normalize:
         return torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
     return preprocessor.mean.cpu(), preprocessor.std.cpu()
-
-
-def add_export_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the tools that export the whole classifier."""
-    parser.add_argument(
-        '--input',
-        choices=('normalised', 'pixels'),
-        default='normalised',
-        help='float32 images normalised as in training, or uint8 pixels [normalised]',
-    )
-    parser.add_argument(
-        '--images', metavar='FOLDER', help='images to compare the export on [random pixels]'
-    )
 
 
 def sample_images(model: nn.Module, folder: str | None, pixels: bool) -> torch.Tensor:
@@ -84,9 +78,9 @@ def sample_images(model: nn.Module, folder: str | None, pixels: bool) -> torch.T
         generator = torch.Generator().manual_seed(0)
         raw = torch.randint(0, _HIGHEST_PIXEL + 1, shape, generator=generator, dtype=torch.uint8)
     elif not Path(folder).is_dir():
-        raise UserError(f'--images {folder!r} should be a folder of images')
+        raise UserError(f'images={folder!r} should be a folder of images')
     else:
-        raw = apis.ImageInferencer(model).pixels(folder)
+        raw = ImageInferencer(model).pixels(folder)
     mean, std = normalisation(model)
     return raw if pixels else (raw.float() - mean) / std
 
@@ -101,28 +95,9 @@ def image_shape(model: nn.Module) -> tuple[int, int, int]:
     if shape is None:
         raise UserError(
             f'model.type={type(model).__name__!r} does not say the size of its images: give '
-            '--images, a folder of some'
+            'some to compare on, images=FOLDER'
         )
     return shape
-
-
-def describe(classifier: PlainClassifier, images: torch.Tensor, off: float, out: str) -> str:
-    """Lines on what an exported file takes and gives."""
-    shape = ', '.join(map(str, images.shape[1:]))
-    if classifier.pixels:
-        takes = f'uint8 pixels from 0 to 255 (N, {shape}), normalised inside'
-    else:
-        mean, std = (t.flatten().tolist() for t in (classifier.mean, classifier.std))
-        takes = (
-            f'float32 (N, {shape}), normalised: (pixels - mean) / std with pixels from 0 to 255,\n'
-            f'            mean {[round(v, 3) for v in mean]}, std {[round(v, 3) for v in std]}'
-        )
-    return (
-        f'input:      {takes}\n'
-        'output:     scores (N, classes), before softmax\n'
-        f'difference: {off:.1e} of the largest score, on {len(images)} images\n'
-        f'written:    {out}'
-    )
 
 
 @torch.no_grad()

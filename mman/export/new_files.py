@@ -2,6 +2,7 @@
 
 import io
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,42 @@ import torch
 from mman.utils.errors import UserError
 
 
-def check_place(path: str) -> None:
-    """Refuse a file that exists, or a folder that does not, before any work starts.
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written; as a string, what the tools print of it.
+
+    Args:
+        path (str): The file.
+        facts (dict[str, str]): What it holds, by a short name.
+        difference (float | None): Largest difference of its class scores from
+            the classifier's, as a part of the largest score. Defaults to None,
+            not computed since the weights are the same.
+        images (int): Number of images that it was computed on. Defaults to 0.
+    """
+
+    path: str
+    facts: dict[str, str] = field(default_factory=dict)
+    difference: float | None = None
+    images: int = 0
+
+    def __str__(self) -> str:
+        lines = dict(self.facts)
+        if self.difference is not None:
+            lines['difference'] = (
+                f'{self.difference:.1e} of the largest score, on {self.images} images'
+            )
+        lines['written'] = self.path
+        return '\n'.join(f'{name + ":":<11} {text}' for name, text in lines.items())
+
+
+def check_new_file(path: str, suffix: str) -> None:
+    """Refuse a wrong suffix, a file that exists or a folder that does not, before any work.
 
     Raises:
-        UserError: Either way.
+        UserError: In each case.
     """
+    if Path(path).suffix != suffix:
+        raise UserError(f'out {path!r} should end with {suffix}')
     if Path(path).exists():
         raise UserError(f'{path!r} exists already and is not overwritten')
     if not Path(path).absolute().parent.is_dir():

@@ -1,27 +1,26 @@
-"""convert_man_release.py: converted weights give the numbers of the released code."""
+"""convert_man_release: converted weights give the numbers of the released code."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.models import build_classifier
 from mmpretrain.structures import DataSample
 
+from mman.export import convert_man_release
 from mman.models import MomentumAuxHead
 from mman.models.aux_heads import LocalBatch
 from mman.registry import MODELS
-from tests.helpers.converters import error_of, succeeded
+from mman.utils import UserError
 from tests.helpers.golden_case import GoldenCase, golden_weight
-from tests.helpers.run_tool import call_tool
 from tests.helpers.trained_digits import CONFIG
 
 GOLDEN = sorted((Path(__file__).resolve().parents[1] / 'data' / 'golden').glob('*.npz'))
 
 
 class TestRelease:
-    tool = 'model_converters/convert_man_release.py'
-
     def release(self, case, path):
         """A file with the release's names: the weights that its reference run starts from."""
         found = {}
@@ -39,7 +38,7 @@ class TestRelease:
         # Heads are made for every unit.
         found['aux_classifier_9_9.head.0.weight'] = torch.zeros(3)
         torch.save(dict(state_dict={f'module.{n}': v for n, v in found.items()}), path)
-        return path
+        return str(path)
 
     @staticmethod
     def shape(case, group, name):
@@ -53,11 +52,10 @@ class TestRelease:
         """The converted file gives the losses that the released code gave with it."""
         case = GoldenCase(path)
         source = self.release(case, tmp_path / 'release.pth')
-        config = tmp_path / 'config.py'
-        config.write_text(f'model = {case.model_cfg()!r}\n')
         out = tmp_path / 'x.pth'
-        said = succeeded(call_tool(self.tool, source, out, '--config', config))
-        assert ' 1 of training left out' in said
+        config = Config(dict(model=case.model_cfg()))
+        said = convert_man_release(source, str(out), config)
+        assert ' 1 of training left out' in str(said)
         saved = torch.load(out, weights_only=True)
         model = MODELS.build(case.model_cfg())
         model.load_state_dict(saved['state_dict'])
@@ -75,7 +73,7 @@ class TestRelease:
         case = GoldenCase(GOLDEN[0])
         source = self.release(case, tmp_path / 'release.pth')
         out = tmp_path / 'x.pth'
-        succeeded(call_tool(self.tool, source, out))
+        convert_man_release(source, str(out))
         saved = torch.load(out, weights_only=True)['state_dict']
         assert {name.split('.')[0] for name in saved} == {'backbone', 'head'}
         cfg = case.model_cfg()
@@ -90,15 +88,17 @@ class TestRelease:
         case = GoldenCase(GOLDEN[0])
         source = self.release(case, tmp_path / 'release.pth')
         out = tmp_path / 'x.pth'
-        assert 'fc64' in error_of(call_tool(self.tool, digits.path, out))
-        line = error_of(call_tool(self.tool, source, out, '--config', CONFIG))
-        assert '--config does not fit' in line
-        line = error_of(call_tool(self.tool, source, out, '--config', 'dgl/resnet32_k16_cifar10'))
-        assert 'MomentumAuxHead' in line
         saved = torch.load(source, weights_only=True)
         saved['state_dict']['module.surprise'] = torch.zeros(1)
         torch.save(saved, tmp_path / 'odd.pth')
-        assert 'surprise' in error_of(call_tool(self.tool, tmp_path / 'odd.pth', out))
+        for checkpoint, config, message in (
+            (digits.path, None, 'lacks fc64.weight'),
+            (source, CONFIG, 'config does not fit the checkpoint, which lacks'),
+            (source, 'dgl/resnet32_k16_cifar10', 'config should train with MomentumAuxHead'),
+            (str(tmp_path / 'odd.pth'), None, "has 'surprise'"),
+        ):
+            with pytest.raises(UserError, match=message):
+                convert_man_release(checkpoint, str(out), config)
         assert not out.exists()
 
 

@@ -5,15 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import mmpretrain.models as mm
 import torch
 from torch import nn
 
 from mman.models import CIFARResNet, TorchvisionBackbone
-from mman.utils.errors import UserError
-
-# isort: split
-# mmpretrain after mman, which makes torchvision importable where its operators are not.
-import mmpretrain.models as mm
+from mman.utils import UserError
 
 _DEPTHS = (18, 34, 50, 101, 152)
 # (channels, layers, attention heads, hidden channels) -> timm's size
@@ -68,7 +65,7 @@ class Target:
         try:
             import timm
         except ImportError as error:
-            raise UserError(f'--format timm needs the package timm: {error}') from error
+            raise UserError(f"format='timm' needs the package timm: {error}") from error
         return timm.create_model(self.name, pretrained=False, **self.kwargs).eval()
 
     @property
@@ -100,7 +97,7 @@ def find_target(model: nn.Module, library: str) -> Target:
         UserError: If there is none; says why.
     """
     backbone = model.backbone
-    where = f'--format {library}: backbone {type(backbone).__name__}'
+    where = f'format={library!r}: backbone {type(backbone).__name__}'
     _check_head(model, where)
     if isinstance(backbone, CIFARResNet):
         raise UserError(
@@ -200,14 +197,22 @@ def _torchvision_backbone(model: nn.Module, where: str) -> Target:
     return replace(target, classifier=linear[0])
 
 
+def plain_weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of a classifier's weights without its aux heads, by mmpretrain's names."""
+    return {
+        name: value.contiguous().clone()
+        for name, value in model.state_dict().items()
+        if not name.startswith('aux_heads.')
+    }
+
+
 def converted(model: nn.Module, target: Target) -> tuple[dict[str, torch.Tensor], nn.Module]:
     """The weights by the names of the target, and the target with them.
 
     Raises:
         UserError: If they are not exactly its weights.
     """
-    ours = {n: v for n, v in model.state_dict().items() if not n.startswith('aux_heads.')}
-    weights = {target.renamed(name): value.clone() for name, value in ours.items()}
+    weights = {target.renamed(name): value for name, value in plain_weights(model).items()}
     network = target.build()
     try:
         network.load_state_dict(weights)

@@ -4,7 +4,7 @@ from mmengine.config import Config, ConfigDict
 
 # What the Runner has by default, and leaves out itself where the config says None.
 RUNNER_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
-SURVIVAL_HOOKS = dict(
+FAULT_TOLERANCE_HOOKS = dict(
     resume_state='mman.ResumeStateHook',
     preemption='mman.PreemptionHook',
     finite_guard='mman.FiniteGuardHook',
@@ -16,8 +16,8 @@ _LOOPS = dict(
 )
 
 
-def set_survival_defaults(cfg: Config) -> None:
-    """Replace mmengine's train loops and CheckpointHook, and add the hooks that survive.
+def set_fault_tolerance(cfg: Config) -> None:
+    """Replace mmengine's train loops and CheckpointHook, and add the hooks of fault tolerance.
 
     A hook that the config sets is left as it is, None leaves it out; loops and
     hooks of other types stay.
@@ -32,7 +32,7 @@ def set_survival_defaults(cfg: Config) -> None:
     if checkpoint is not None and checkpoint.get('type') == 'CheckpointHook':
         checkpoint.type = 'mman.CheckpointHook'
     if checkpoint is not None:
-        for name, kind in SURVIVAL_HOOKS.items():
+        for name, kind in FAULT_TOLERANCE_HOOKS.items():
             hooks.setdefault(name, ConfigDict(type=kind))
     for name in [name for name, hook in hooks.items() if hook is None]:
         # mmengine takes None for its own default hooks only.

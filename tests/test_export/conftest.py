@@ -1,4 +1,4 @@
-"""Real pictures for the tests of the converters."""
+"""Real pictures for the tests of exports."""
 
 from types import SimpleNamespace
 
@@ -32,7 +32,7 @@ def digits(tmp_path_factory):
     assert (scores.argmax(1).numpy() == labels).mean() > 0.5
     folder = tmp_path_factory.mktemp('pictures')
     return SimpleNamespace(
-        path=path, model=model, images=images, scores=scores, folder=write_pictures(folder)
+        path=str(path), model=model, images=images, scores=scores, folder=write_pictures(folder)
     )
 
 
