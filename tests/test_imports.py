@@ -1,4 +1,4 @@
-"""Imports point one way: registry, utils <- models, datasets <- engine <- apis <- tools."""
+"""Imports point one way: utils <- models, datasets <- engine <- apis <- analysis <- tools."""
 
 import ast
 from pathlib import Path
@@ -14,6 +14,7 @@ ALLOWED = {
     'datasets': {'datasets', 'registry', 'utils'},
     'engine': {'engine', 'models', 'registry', 'utils'},
     'apis': {'apis', 'datasets', 'engine', 'models', 'registry', 'utils'},
+    'analysis': {'analysis', 'apis', 'datasets', 'engine', 'models', 'registry', 'utils'},
 }
 # It imports every package once it is called, so that their modules register.
 REGISTER_ALL = ROOT / 'utils' / 'setup_env.py'
@@ -59,3 +60,22 @@ def test_a_custom_head_needs_two_modules():
         'mman.registry',
         'mman.models.aux_heads',
     }
+
+
+TOOLS = [path for path in Path('tools').rglob('*.py') if 'model_converters' not in path.parts]
+
+
+@pytest.mark.parametrize('path', TOOLS, ids=str)
+def test_a_tool_is_a_script(path):
+    """It has a main, calls the package, and imports no file beside it."""
+    tree = ast.parse(path.read_text())
+    assert any(isinstance(node, ast.FunctionDef) and node.name == 'main' for node in tree.body)
+    names = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert any(name.split('.')[0] == 'mman' for name in names)
+    assert not names & {other.stem for other in path.parent.glob('*.py')}
