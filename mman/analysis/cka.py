@@ -92,11 +92,11 @@ def compare_blocks(
     """
     shapes = [model.input_shape for _, model in models]
     if len(set(shapes)) > 1:
-        raise UserError(f'--other takes images of {shapes[1]}, not {shapes[0]}: no common images')
+        raise UserError(f'the other model takes images of {shapes[1]}, not {shapes[0]}')
     loader = plain_loader(cfg, 'val_dataloader', images)
     found = len(loader.dataset)
     if found < FEWEST:
-        raise UserError(f'--images {images} gives {found} images; CKA needs at least {FEWEST}')
+        raise UserError(f'images={images} gives {found} images; CKA needs at least {FEWEST}')
     batches = list(loader)
     sides = [_side(name, model, batches, unbiased) for name, model in models]
     return CKA(sides[0], sides[-1], unbiased, cka(sides[0].grams, sides[-1].grams))

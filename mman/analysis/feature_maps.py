@@ -77,7 +77,7 @@ def chosen_maps(
     for channel in channels or ():
         if not 0 <= channel < fewest:
             raise UserError(
-                f'--channels {channel} does not exist: the maps have the channels 0 to {fewest - 1}'
+                f'channel {channel} does not exist: the maps have the channels 0 to {fewest - 1}'
             )
     return maps
 

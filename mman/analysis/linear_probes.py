@@ -73,7 +73,7 @@ def probe_blocks(cfg: Config, model: nn.Module, images: int = 10_000) -> Probes:
     (train, labels, _), (test, truth, right) = (collect(model, loader) for loader in loaders)
     if len(labels.unique()) < 2:
         raise UserError(
-            f'--images {images} gives training images of one class only; it should be larger'
+            f'images={images} gives training images of one class only; it should be larger'
         )
     pairs = zip(train, test, strict=True)
     probes = [fit_probe(one, labels, other, truth) for one, other in pairs]

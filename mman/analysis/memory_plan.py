@@ -215,7 +215,7 @@ def _config_batch(cfg: Config) -> int:
     if not isinstance(size, int) or size < SMALLEST_BATCH:
         raise UserError(
             f'train_dataloader.batch_size={size!r} should be an integer from {SMALLEST_BATCH} on: '
-            'change it or give --batch'
+            'change it or give a batch size (--batch)'
         )
     return size
 

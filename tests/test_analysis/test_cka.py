@@ -140,9 +140,11 @@ def test_pictures_of_any_size(tmp_path, shape):
 
 def test_what_cannot_be_compared(saved):
     cfg, models = saved
-    with pytest.raises(UserError, match='--images 3 gives 3 images; CKA needs at least 4'):
+    with pytest.raises(UserError, match='images=3 gives 3 images; CKA needs at least 4'):
         cka.compare_blocks(cfg, models, images=3)
     larger = torch.nn.Module()
     larger.input_shape = (3, 16, 16)
-    with pytest.raises(UserError, match=r'--other takes images of \(3, 16, 16\), not \(3, 8, 8\)'):
+    with pytest.raises(
+        UserError, match=r'the other model takes images of \(3, 16, 16\), not \(3, 8, 8\)'
+    ):
         cka.compare_blocks(cfg, [models[0], ('larger', larger)])

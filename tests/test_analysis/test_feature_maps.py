@@ -155,7 +155,7 @@ def test_what_cannot_be_drawn(saved, tmp_path):
         read_image(cfg, model, str(folder / 'small.py'))
     with pytest.raises(UserError, match='block 4 does not exist.*0 to 3'):
         chosen_maps(model, inputs, blocks=[4])
-    with pytest.raises(UserError, match='--channels 16 does not exist.*0 to 15'):
+    with pytest.raises(UserError, match='channel 16 does not exist.*0 to 15'):
         chosen_maps(model, inputs, channels=[16])
     plain = {key: value for key, value in model.state_dict().items() if 'aux_heads' not in key}
     torch.save(plain, tmp_path / 'plain.pth')

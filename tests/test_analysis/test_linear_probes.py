@@ -94,7 +94,7 @@ def test_the_networks_own_accuracy(saved, cfg):
     right = sum(int(scores[i]) == int(dataset[i]['data_samples'].gt_label) for i in range(200))
     assert f'The network itself: {right / 2:.2f} (val)' in probe_text(found)
     assert probe_blocks(cfg, model, 50).num_images == 50
-    with pytest.raises(UserError, match='--images 1 gives training images of one class'):
+    with pytest.raises(UserError, match='images=1 gives training images of one class'):
         probe_blocks(cfg, model, 1)
 
 
