@@ -21,7 +21,6 @@ from types import SimpleNamespace
 import mmengine
 import torch
 import torch.distributed as dist
-from common import at_least
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
@@ -29,6 +28,8 @@ from mmpretrain.structures import DataSample
 from torch import multiprocessing, nn
 
 from mman import apis
+from mman.analysis.tables import markdown_table
+from mman.apis.cli import at_least
 from mman.engine.wrappers import LocalDistributedDataParallel
 from mman.registry import HOOKS, MODELS, register_all_modules
 from mman.utils import UserError
@@ -333,8 +334,7 @@ def quartiles(values: list[float]) -> str:
 def table(records: list[dict]) -> str:
     """All records as Markdown, times in milliseconds."""
     headings = [*HEADINGS, 'peak, MiB'] if has_bytes(records) else list(HEADINGS)
-    lines = [headings, ['---'] * len(headings), *rows(records)]
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+    return markdown_table(headings, rows(records), left=(0, 3))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,18 +10,9 @@ import gc
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from common import (
-    Variant,
-    add_arguments,
-    baseline,
-    chosen,
-    mebibytes,
-    prepare,
-    require_cuda,
-    table,
-    write,
-)
+from common import Variant, add_arguments, baseline, chosen, prepare, require_cuda, write
 
+from mman.analysis.tables import markdown_table, mebibytes
 from mman.apis.memory_prediction import build_local_model, measure_memory, predict_memory
 from mman.utils.errors import one_line_errors
 
@@ -112,7 +103,7 @@ def report(records: list[dict], hows: list[str]) -> str:
             cells += [mebibytes(peaks[how]), f'{record["ratio"][how]:.3f}']
         cells += [f'{100 * (peaks["fake"] / peaks[how] - 1):+.2f} %' for how in compared]
         rows.append(cells)
-    return table(headings, rows)
+    return markdown_table(headings, rows, left=(0, 1))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -12,20 +12,11 @@ import time
 from statistics import median, quantiles
 
 import torch
-from common import (
-    Variant,
-    add_arguments,
-    at_least,
-    baseline,
-    chosen,
-    mebibytes,
-    prepare,
-    require_cuda,
-    table,
-    write,
-)
+from common import Variant, add_arguments, baseline, chosen, prepare, require_cuda, write
 from mmengine.config import Config
 
+from mman.analysis.tables import markdown_table, mebibytes
+from mman.apis.cli import at_least
 from mman.apis.trial import Trial
 from mman.utils.errors import one_line_errors
 from mman.utils.flop_count import OperationCount
@@ -180,7 +171,7 @@ def report(records: list[dict]) -> str:
         cells += [f'{1000 * record["min"]:.2f}', f'{record["ratio"]:.3f}']
         cells += [f'{record["images_per_second"]:.1f}', str(record['operations'] or 'compiled')]
         rows.append([*cells, mebibytes(record['peak_bytes'])] if on_gpu else cells)
-    return table([*headings, 'peak, MiB'] if on_gpu else headings, rows)
+    return markdown_table([*headings, 'peak, MiB'] if on_gpu else headings, rows, left=(0, 1))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -31,7 +31,8 @@ def record_of(name, out, *args):
     result = run(name, *args, '--out', out)
     assert result.returncode == 0, result.stderr
     lines = [line for line in result.stdout.splitlines() if line.startswith('| ')]
-    cells = [line.strip('| ').split(' | ') for line in lines if '---' not in line]
+    cells = [line.strip('| ').split('|') for line in lines if '---' not in line]
+    cells = [[cell.strip() for cell in line] for line in cells]
     return json.loads(out.read_text()), cells
 
 

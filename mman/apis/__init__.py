@@ -15,7 +15,7 @@ from .models import config_path, get_model, list_models
 from .pretrained import start_from_pretrained
 from .runner import build_runner
 from .test import test_model
-from .train import summarize, train_model
+from .train import summarize, train_and_tell, train_model
 
 __all__ = [
     'ImageInferencer',
@@ -41,5 +41,6 @@ __all__ = [
     'start_from_pretrained',
     'summarize',
     'test_model',
+    'train_and_tell',
     'train_model',
 ]

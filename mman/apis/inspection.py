@@ -1,6 +1,5 @@
 """What tools share that look inside a trained model: the model, its data, outputs of blocks."""
 
-import argparse
 import copy
 from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
@@ -19,47 +18,11 @@ from mman.registry import DATASETS, MODELS, register_all_modules
 from mman.utils.errors import UserError
 from mman.utils.safe_loading import restrict_loading
 
-from .cli import existing_file
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
 
 # Published models are without what training alone uses.
 TRAINING_ONLY = ('aux_heads.',)
-
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every tool takes that loads a trained model."""
-    parser.add_argument('checkpoint', type=existing_file, help='checkpoint file')
-    parser.add_argument(
-        '--device', type=device, default=default_device(), help='e.g. cpu or cuda:0 [%(default)s]'
-    )
-    parser.add_argument(
-        '--unsafe-load',
-        action='store_true',
-        help='load checkpoints that can run code; only for files you trust',
-    )
-
-
-def default_device() -> str:
-    """'cuda' if there is a GPU, else 'cpu'."""
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
-
-
-def device(text: str) -> str:
-    """Type of ``--device``."""
-    try:
-        torch.empty(0, device=text)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(f'{text!r} cannot be used here: {reason}') from error
-    return text
-
-
-def positive_int(text: str) -> int:
-    """Type of an argument that counts something."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} should be an integer from 1 on')
-    return int(text)
 
 
 def built_model(cfg: Config) -> nn.Module:

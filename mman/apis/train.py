@@ -1,10 +1,12 @@
 """Training from a config."""
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
 from mman.utils.build_errors import named_errors
 from mman.utils.checkpoint import latest_checkpoint
+from mman.utils.preempted import EXIT_CODE, Preempted
 from mman.utils.safe_loading import restrict_loading
 
 from .checks import (
@@ -63,6 +65,25 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
         read_data(runner, 'train', 'val')
         runner.train()
     return runner
+
+
+def train_and_tell(cfg: Config, unsafe_load: bool = False) -> int:
+    """:func:`train_model`, then print what came out, once for all processes.
+
+    No Runner is alive any more when it returns.
+
+    Returns:
+        int: 0, or 75 if a signal ended the training early.
+    """
+    try:
+        runner = train_model(cfg, unsafe_load)
+    except Preempted as stop:
+        message, code = stop.message, EXIT_CODE
+    else:
+        message, code = summarize(runner), 0
+    if is_main_process():
+        print(message, flush=True)
+    return code
 
 
 def summarize(runner: Runner) -> str:

@@ -1,14 +1,11 @@
 """What tools share that look inside a model, on every kind of backbone."""
 
-import argparse
-
 import pytest
 import torch
 from mmengine.config import Config
 
 from mman.apis.inspection import (
     block_outputs,
-    device,
     load_weights,
     outputs_by_block,
     plain_loader,
@@ -16,15 +13,7 @@ from mman.apis.inspection import (
 )
 from mman.utils.errors import UserError
 from tests.helpers.look_inside import digits_config
-from tests.helpers.run_tool import call_tool
 from tests.helpers.settings import BACKBONES, build_model, image_size
-
-TOOLS = (
-    *('analysis_tools/linear_probe.py', 'analysis_tools/cka.py'),
-    *('analysis_tools/training_curves.py', 'analysis_tools/block_losses.py'),
-    *('visualization/feature_maps.py', 'visualization/browse_samples.py'),
-    'visualization/lr_curve.py',
-)
 
 
 @pytest.mark.parametrize('backbone', ['cifar_resnet20', 'densenet', 'swin', 'vit'])
@@ -101,15 +90,3 @@ def test_a_loader_needs_a_way_to_read(tmp_path):
     del cfg.val_dataloader.dataset['pipeline']
     with pytest.raises(UserError, match='val_dataloader.dataset has no pipeline'):
         plain_loader(cfg, 'train_dataloader')
-
-
-def test_devices():
-    assert device('cpu') == 'cpu'
-    with pytest.raises(argparse.ArgumentTypeError, match="'abacus'"):
-        device('abacus')
-
-
-@pytest.mark.parametrize('tool', TOOLS)
-def test_help(tool):
-    result = call_tool(tool, '--help')
-    assert result.code == 0 and result.out.startswith('usage: ') and '--out' in result.out

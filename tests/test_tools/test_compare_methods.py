@@ -169,11 +169,7 @@ def test_another_recipe_is_refused_and_nothing_changes(project, first):
     ('args', 'named'),
     [
         ([DIGITS], ['--work-dir']),
-        ([DIGITS, '--work-dir', 'setup.py'], ['--work-dir', "'setup.py' is a file"]),
-        ([DIGITS, '--work-dir', 'absent', '--jobs', '0'], ['--jobs', "'0'", 'from 1']),
-        ([DIGITS, '--work-dir', 'absent', '--num-blocks', '1'], ['--num-blocks', 'from 2']),
         ([DIGITS, '--work-dir', 'absent', '--methods', 'mann'], ["'mann'", 'manpp_dgl']),
-        (['absent.py', '--work-dir', 'absent'], ['absent.py', 'existing']),
     ],
 )
 def test_bad_input_ends_in_one_error(args, named):
