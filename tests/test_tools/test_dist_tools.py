@@ -159,7 +159,7 @@ def test_ranks_end_when_the_launcher_is_killed(tmp_path):
         )
     ranks = []
     try:
-        for _ in range(600):
+        for _ in range(1800):
             if (tmp_path / 'epoch_1.pth').exists():
                 break
             time.sleep(0.1)
@@ -167,7 +167,7 @@ def test_ranks_end_when_the_launcher_is_killed(tmp_path):
         assert len(ranks) == 2 and all(map(_runs, ranks))
         launcher.kill()
         launcher.wait()
-        for _ in range(300):
+        for _ in range(600):
             if not any(map(_runs, ranks)):
                 break
             time.sleep(0.1)
