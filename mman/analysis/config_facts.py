@@ -92,7 +92,7 @@ def config_facts(root: Path, name: str) -> Facts:
 
     Raises:
         UserError: If the config has no LocalImageClassifier, or names a data
-            set that :data:`DATASETS` lacks, or its record is missing.
+            set that ``DATASETS`` lacks, or its record is missing.
     """
     cfg = apis.load_config(str(root / 'configs' / f'{name}.py'))
     if cfg.get('dataset_type') not in DATASETS:

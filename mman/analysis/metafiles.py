@@ -1,4 +1,4 @@
-"""The generated parts of configs/*/README.md, metafile.yml and model-index.yml.
+"""The generated parts of README.md and metafile.yml of every method, and model-index.yml.
 
 What they say comes from the configs, the models that these build and the records. The text around a
 table and the collection of a metafile are written by hand and stay.

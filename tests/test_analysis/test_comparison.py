@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 from mmengine.config import Config
 
 from mman.analysis.comparison import costs, runs
-from mman.analysis.comparison.costs import Cost, TimedTrial, kept_times, predict_cost
+from mman.analysis.comparison.costs import IterationCost, TimedTrial, kept_times, predict_cost
 from mman.analysis.comparison.figure import draw_comparison, free_box
 from mman.analysis.comparison.grid import check_config, make_grid, read_method
 from mman.analysis.comparison.lines import make_lines
@@ -264,7 +264,7 @@ def made_up(errors, seconds=None):
     )
     assert [row.name for row in rows] == list(names)
     costs = {
-        name: Cost(2**20 * (10 - k), 10**9 * (k + 1), 1234 * (k + 1), ('3.2',))
+        name: IterationCost(2**20 * (10 - k), 10**9 * (k + 1), 1234 * (k + 1), ('3.2',))
         for k, name in enumerate(names)
     }
     return make_lines(rows, errors, costs, seconds or {})

@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 
 from mman.registry import register_all_modules
 
-from .costs import Cost, Times, kept_times, predict_cost
+from .costs import IterationCost, Times, kept_times, predict_cost
 from .figure import draw_comparison
 from .grid import Grid, check_config, make_grid
 from .lines import make_lines
@@ -97,7 +97,12 @@ def _train_missing(runs: list[Run], jobs: int, tell: Callable[[str], None]) -> l
 
 
 def _write_results(
-    folder: Path, cfg: Config, grid: Grid, runs: list[Run], costs: dict[str, Cost], times: Times
+    folder: Path,
+    cfg: Config,
+    grid: Grid,
+    runs: list[Run],
+    costs: dict[str, IterationCost],
+    times: Times,
 ) -> str:
     """Write table, values, runs and picture, and return the table."""
     errors: dict[str, dict[int, float]] = {}

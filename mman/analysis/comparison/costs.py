@@ -24,7 +24,7 @@ LEARNING_RATE = 1e-4
 
 
 @dataclass(frozen=True)
-class Cost:
+class IterationCost:
     """A training iteration, predicted.
 
     Args:
@@ -53,7 +53,7 @@ class Times:
     seconds: dict[str, list[float]]
 
 
-def predict_cost(candidate: Candidate, batch_size: int) -> Cost:
+def predict_cost(candidate: Candidate, batch_size: int) -> IterationCost:
     """What an iteration takes, from one on fake tensors.
 
     Args:
@@ -69,7 +69,7 @@ def predict_cost(candidate: Candidate, batch_size: int) -> Cost:
             report = predict_memory(candidate.cfg, batch_size)
     except UserError as error:
         raise UserError(f'{candidate.name} cannot be trained: {error}') from error
-    return Cost(report.peak, report.flops, count, report.ends)
+    return IterationCost(report.peak, report.flops, count, report.ends)
 
 
 class TimedTrial(Trial):

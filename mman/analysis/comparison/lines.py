@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .costs import Cost
+from .costs import IterationCost
 from .grid import BP, BP_CHECKPOINT, Candidate
 
 
@@ -31,7 +31,7 @@ class Line:
         candidate (Candidate): The candidate.
         errors (dict[int, float]): Top-1 error in % by seed; runs that failed
             are missing.
-        cost (Cost): Of an iteration.
+        cost (IterationCost): Of an iteration.
         seconds (float | None): Median of an iteration; None if not measured.
         time_ratio (float | None): Median over the rounds of the time over that
             of BP in the same round; a load that comes and goes hits both.
@@ -41,7 +41,7 @@ class Line:
 
     candidate: Candidate
     errors: dict[int, float]
-    cost: Cost
+    cost: IterationCost
     seconds: float | None
     time_ratio: float | None
     host: str | None
@@ -60,7 +60,7 @@ class Line:
 def make_lines(
     candidates: Sequence[Candidate],
     errors: Mapping[str, dict[int, float]],
-    costs: Mapping[str, Cost],
+    costs: Mapping[str, IterationCost],
     seconds: Mapping[str, Sequence[float]],
 ) -> list[Line]:
     """Put together what belongs to each candidate.
