@@ -13,7 +13,8 @@ from dataclasses import asdict
 from common import Variant, add_arguments, baseline, chosen, prepare, require_cuda, write
 
 from mman.analysis.tables import markdown_table, mebibytes
-from mman.apis.memory_prediction import build_local_model, measure_memory, predict_memory
+from mman.apis.memory_prediction import measure_memory, predict_memory
+from mman.apis.models import build_local_model
 from mman.utils.errors import one_line_errors
 
 # case: network, K and data set, as in the names of the configs

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmpretrain.structures import DataSample
 from torch._subclasses.fake_tensor import FakeTensor
 
-from mman.apis.memory_prediction import build_local_model
+from mman.apis.models import build_local_model
 from mman.models.splitters.presets import PRESETS
 from mman.utils.fake_copy import fake_copy
 from tests.helpers.config_files import IMAGENET, IMAGENET_RESNETS, arch_name, config_id

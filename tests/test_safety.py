@@ -16,7 +16,7 @@ from mmengine.runner import load_checkpoint
 
 from mman.apis import ImageInferencer, build_runner, get_model, load_config
 from mman.apis.inspection import built_model
-from mman.apis.memory_prediction import build_local_model
+from mman.apis.models import build_local_model
 from mman.datasets import CIFAR10
 from mman.datasets.fetching import unpack_folder
 from mman.registry import MODELS

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mman import apis
-from mman.apis.memory_prediction import build_local_model
+from mman.apis.models import build_local_model
 from mman.models.splitters.presets import DEFAULT_PRESETS, PRESETS
 from mman.registry import MODELS, register_all_modules
 from mman.utils import UserError

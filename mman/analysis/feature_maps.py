@@ -11,13 +11,12 @@ from mmengine.config import Config
 from torch import nn
 
 from mman.apis.inspection import (
-    TRAINING_ONLY,
     block_outputs,
     checked_block,
-    load_weights,
     local_model,
     pipeline_of,
 )
+from mman.apis.models import load_weights
 from mman.models import MomentumAuxHead
 from mman.registry import TRANSFORMS
 from mman.utils.errors import UserError
@@ -46,7 +45,8 @@ def load_with_units(
     """
     model = local_model(cfg)
     momentum = any(isinstance(head, MomentumAuxHead) for head in model.aux_heads)
-    return load_weights(model, checkpoint, device, () if momentum else TRAINING_ONLY, unsafe)
+    load_weights(model, checkpoint, aux_heads=momentum, unsafe=unsafe)
+    return model.to(device)
 
 
 def chosen_maps(

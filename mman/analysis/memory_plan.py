@@ -13,10 +13,10 @@ from torch import nn
 from mman.apis.memory_budget import plan_budget
 from mman.apis.memory_prediction import (
     MemoryReport,
-    build_local_model,
     measure_memory,
     predict_memory,
 )
+from mman.apis.models import build_local_model
 from mman.models.recompute import Recompute
 from mman.registry import TASK_UTILS, register_all_modules
 from mman.utils.build_errors import named_errors

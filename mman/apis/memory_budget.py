@@ -18,7 +18,8 @@ from mman.models.splitters.search import least_arithmetic, smallest_peak
 from mman.registry import OPTIMIZERS, TASK_UTILS
 from mman.utils import UserError
 
-from .memory_prediction import MemoryReport, build_local_model, predict_memory
+from .memory_prediction import MemoryReport, predict_memory
+from .models import build_local_model
 
 GIB = 2**30
 _KEYS = ('gib', 'num_blocks', 'recompute')

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.engine.hooks.momentum_update_hook import start_momentum_heads
-from mman.registry import MODELS, register_all_modules
+from mman.engine.standalone import StandaloneTraining
 from mman.utils import UserError
 from mman.utils.fake_copy import fake_copy
 from mman.utils.flop_count import FlopCount
 from mman.utils.live_bytes import LiveBytes
-from mman.utils.safe_loading import restrict_loading
+
+from .models import build_local_model
 
 
 @dataclass(frozen=True)
@@ -120,39 +120,19 @@ def measure_memory(cfg: Config, batch_size: int, device: str) -> int:
     return torch.cuda.max_memory_allocated()
 
 
-def build_local_model(cfg: Config) -> nn.Module:
-    """The LocalImageClassifier of ``cfg``, in train mode, as the Runner builds it.
-
-    Raises:
-        UserError: If the config has none.
-    """
-    register_all_modules()
-    restrict_loading()
-    model_cfg = copy.deepcopy(cfg.get('model') or {})
-    if model_cfg.get('splitter') is None:
-        raise UserError(
-            'model.splitter is missing: only a LocalImageClassifier is cut into local blocks'
-        )
-    if cfg.get('data_preprocessor') is not None:
-        model_cfg.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
-    return MODELS.build(model_cfg).train()
-
-
-class _Iterations:
+class _Iterations(StandaloneTraining):
     """A model with its optimizers and a batch; a call runs up to the next step."""
 
     def __init__(self, model: nn.Module, cfg: Config, batch_size: int, device: str = 'cpu'):
-        self.model = model
-        self.optim_wrapper = build_optim_wrapper(model, _on_cpu(cfg.optim_wrapper, device))
         self.count = cfg.optim_wrapper.get('accumulative_counts', 1)
-        self.optim_wrapper.initialize_count_status(model, 0, 10 * self.count)
+        super().__init__(model, _on_cpu(cfg.optim_wrapper, device), max_iters=10 * self.count)
         images = torch.zeros(batch_size, *model.input_shape, dtype=torch.uint8, device=device)
         samples = [DataSample().set_gt_label(0) for _ in range(batch_size)]
         self.data = dict(inputs=images, data_samples=samples)
 
     def __call__(self) -> None:
         for _ in range(self.count):
-            self.model.train_step(dict(self.data), self.optim_wrapper)
+            self.step(dict(self.data))
 
     def state(self) -> list[torch.Tensor]:
         """The tensors of the optimizers."""

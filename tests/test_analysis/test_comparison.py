@@ -16,7 +16,7 @@ from mman.analysis.comparison.figure import draw_comparison, free_box
 from mman.analysis.comparison.grid import check_config, make_grid, read_method
 from mman.analysis.comparison.lines import make_lines
 from mman.analysis.comparison.report import comparison_table, write_lines
-from mman.apis.memory_prediction import build_local_model
+from mman.apis.models import build_local_model
 from mman.utils import UserError
 from tests.helpers.look_inside import picture_size, small_config
 from tests.helpers.settings import model_cfg, random_batch
@@ -193,7 +193,7 @@ def test_parameters_are_those_while_training():
 def test_an_iteration_that_is_timed_trains_and_updates_momentum():
     row = candidates_of(methods=['man'])['man_k4']
     trainer = TimedTrial(row, 4, torch.device('cpu'))
-    model = trainer._runner.model
+    model = trainer.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert trainer.timed_step() > 0
     trainer.step()

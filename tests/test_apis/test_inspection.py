@@ -6,11 +6,11 @@ from mmengine.config import Config
 
 from mman.apis.inspection import (
     block_outputs,
-    load_weights,
     outputs_by_block,
     plain_loader,
     pooled,
 )
+from mman.apis.models import load_weights
 from mman.utils.errors import UserError
 from tests.helpers.look_inside import digits_config
 from tests.helpers.settings import BACKBONES, build_model, image_size
@@ -66,23 +66,22 @@ def test_a_checkpoint_of_several_processes(tmp_path, loading_state):
     saved, model = build_model(), build_model('manpp').eval()
     state = {f'module.{key}': value + 1 for key, value in build_model('manpp').state_dict().items()}
     torch.save(dict(state_dict=state), tmp_path / 'a.pth')
-    load_weights(model, str(tmp_path / 'a.pth'), 'cpu')
-    assert not model.training
+    load_weights(model, str(tmp_path / 'a.pth'))
     for key, value in model.state_dict().items():
         assert torch.equal(value, state[f'module.{key}'])
     torch.save(saved.state_dict(), tmp_path / 'b.pth')
     with pytest.raises(UserError, match='lacks aux_heads'):
-        load_weights(model, str(tmp_path / 'b.pth'), 'cpu', allow_missing=())
+        load_weights(model, str(tmp_path / 'b.pth'), aux_heads=True)
 
 
 @pytest.mark.parametrize(
     ('content', 'named'),
-    [([1, 2], 'holds no dict'), (dict(a=1, b=torch.ones(1)), 'does not fit')],
+    [([1, 2], "has no 'state_dict'"), (dict(b=torch.ones(1)), 'does not fit')],
 )
 def test_a_file_that_is_no_checkpoint(tmp_path, loading_state, content, named):
     torch.save(content, tmp_path / 'a.pth')
     with pytest.raises(UserError, match=named):
-        load_weights(build_model(), str(tmp_path / 'a.pth'), 'cpu')
+        load_weights(build_model(), str(tmp_path / 'a.pth'))
 
 
 def test_a_loader_needs_a_way_to_read(tmp_path):

@@ -16,7 +16,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mman.apis.memory_prediction import build_local_model
+from mman.apis.models import build_local_model
 from mman.datasets import Digits
 from mman.utils.checkpoint import load_from_local
 from tests.helpers.tables import cells

@@ -1,7 +1,6 @@
 """Compare the blocks of one or two trained models by linear CKA."""
 
 import argparse
-from functools import partial
 
 from mman import apis
 from mman.analysis.cka import compare_blocks, draw_cka, model_name, write_cka
@@ -32,8 +31,13 @@ def main() -> None:
         pairs = [(cfg, args.checkpoint)]
         if args.other:
             pairs.append((apis.load_config(args.other[0]), args.other[1]))
-        load = partial(inspection.load_weights, device=args.device, unsafe=args.unsafe_load)
-        models = [(model_name(c, path), load(inspection.local_model(c), path)) for c, path in pairs]
+        models = [
+            (
+                model_name(c, path),
+                inspection.loaded_model(c, path, args.device, unsafe=args.unsafe_load),
+            )
+            for c, path in pairs
+        ]
         found = compare_blocks(cfg, models, args.images, args.unbiased)
         if args.csv:
             write_cka(args.csv, found)

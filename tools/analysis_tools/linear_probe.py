@@ -25,8 +25,7 @@ def main() -> None:
     args = parser.parse_args()
     with one_line_errors(parser):
         cfg = apis.load_config(args.config, args.cfg_options)
-        model = inspection.local_model(cfg)
-        inspection.load_weights(model, args.checkpoint, args.device, unsafe=args.unsafe_load)
+        model = inspection.loaded_model(cfg, args.checkpoint, args.device, unsafe=args.unsafe_load)
         found = probe_blocks(cfg, model, args.images)
         print(probe_text(found))
         if args.csv:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from mman.apis.memory_prediction import build_local_model, predict_memory
+from mman.apis.memory_prediction import predict_memory
+from mman.apis.models import build_local_model
 from mman.apis.trial import Trial
 from mman.utils.atomic_file import write_atomically
 from mman.utils.build_errors import named_errors
