@@ -1,6 +1,8 @@
 # SVHN: zero-pad 2, crop 32, no flip; batch 1024 in all.
 # To use another folder, or copies that differ from the official files, override
 # data_root and verify in train_, val_ and test_dataloader.dataset alike.
+_base_ = './loaders.py'
+
 dataset_type = 'SVHN'
 data_root = 'data/svhn'
 
@@ -20,36 +22,14 @@ train_pipeline = [
 test_pipeline = [dict(type='PackInputs')]
 
 train_dataloader = dict(
-    batch_size=1024,  # per process; the recipe is for one, or for 1024 in all
-    num_workers=2,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
+        # split='train+extra' adds 531,131 images
         type=dataset_type,
         data_root=data_root,
-        split='train',  # 'train+extra' adds 531,131 images
-        verify=True,
         pipeline=train_pipeline,
     ),
 )
-
 val_dataloader = dict(
-    batch_size=1024,
-    num_workers=2,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        split='test',
-        verify=True,
-        pipeline=test_pipeline,
-    ),
+    dataset=dict(type=dataset_type, data_root=data_root, pipeline=test_pipeline),
 )
-
-val_evaluator = dict(type='Accuracy', topk=(1,))
-
 test_dataloader = val_dataloader
-test_evaluator = val_evaluator
