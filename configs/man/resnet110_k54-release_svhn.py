@@ -1,29 +1,6 @@
 _base_ = [
-    '../_base_/models/man.py',
+    '../_base_/models/man_k54_release.py',
     '../_base_/datasets/svhn.py',
     '../_base_/schedules/sgd_bs1024_400e.py',
     '../_base_/default_runtime.py',
 ]
-
-model = dict(
-    backbone=dict(depth=110),
-    splitter=dict(num_blocks=54),
-    # The release asks for 5, 0.5 -> 0, 0 but takes the stage of the next unit
-    # for the block index; it initialises the two copies apart from their source.
-    aux_head=dict(
-        momentum_init='random',
-        bias_init='random',
-        host=dict(
-            decoder='resize_first',
-            reconstruction_weight=[5.0 * (1 - 1 / 53)] * 17
-            + [5.0 * (1 - 2 / 53)] * 18
-            + [5.0 * (1 - 3 / 53)] * 18,
-            task_weight=[0.5 * (1 - 1 / 53)] * 17
-            + [0.5 * (1 - 2 / 53)] * 18
-            + [0.5 * (1 - 3 / 53)] * 18,
-        ),
-    ),
-)
-
-# The release updates the averages before the optimizer's step.
-custom_hooks = [dict(type='MomentumUpdateHook', decay=0.995, timing='pre_step')]

@@ -1,29 +1,8 @@
 _base_ = [
-    '../_base_/models/man.py',
+    '../_base_/models/man_k15_release.py',
     '../_base_/datasets/stl10.py',
     '../_base_/schedules/sgd_bs128_400e.py',
     '../_base_/default_runtime.py',
 ]
 
-model = dict(
-    splitter=dict(num_blocks=15),
-    input_shape=(3, 96, 96),
-    # The release asks for 5, 0.5 -> 0, 0 but takes the stage of the next unit
-    # for the block index; it initialises the two copies apart from their source.
-    aux_head=dict(
-        momentum_init='random',
-        bias_init='random',
-        host=dict(
-            decoder='resize_first',
-            reconstruction_weight=[5.0 * (1 - 1 / 14)] * 4
-            + [5.0 * (1 - 2 / 14)] * 5
-            + [5.0 * (1 - 3 / 14)] * 5,
-            task_weight=[0.5 * (1 - 1 / 14)] * 4
-            + [0.5 * (1 - 2 / 14)] * 5
-            + [0.5 * (1 - 3 / 14)] * 5,
-        ),
-    ),
-)
-
-# The release updates the averages before the optimizer's step.
-custom_hooks = [dict(type='MomentumUpdateHook', decay=0.995, timing='pre_step')]
+model = dict(input_shape=(3, 96, 96))
