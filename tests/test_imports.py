@@ -1,4 +1,4 @@
-"""Imports point one way: registry, utils <- models, datasets <- engine <- apis <- tools."""
+"""Imports point one way: registry, utils <- models, datasets <- engine <- validation <- apis."""
 
 import ast
 from pathlib import Path
@@ -13,7 +13,8 @@ ALLOWED = {
     'models': {'models', 'registry', 'utils'},
     'datasets': {'datasets', 'registry', 'utils'},
     'engine': {'engine', 'models', 'registry', 'utils'},
-    'apis': {'apis', 'datasets', 'engine', 'models', 'registry', 'utils'},
+    'validation': {'validation', 'engine', 'models', 'registry', 'utils'},
+    'apis': {'apis', 'datasets', 'engine', 'models', 'registry', 'utils', 'validation'},
 }
 # It imports every package once it is called, so that their modules register.
 REGISTER_ALL = ROOT / 'utils' / 'setup_env.py'

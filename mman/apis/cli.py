@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+from mman.validation import LAUNCHERS
 
 
 class OptionsAction(DictAction):

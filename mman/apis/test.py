@@ -7,8 +7,8 @@ from mman.engine.hooks import CheckpointGuardHook
 from mman.utils.build_errors import named_errors
 from mman.utils.errors import UserError
 from mman.utils.safe_loading import restrict_loading
+from mman.validation import check_config, read_data
 
-from .checks import check_config, read_data
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
 from .runner import build_runner

@@ -8,8 +8,8 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
-from mman.apis.survival import set_survival_defaults
 from mman.engine.hooks import CheckpointHook, PreemptionHook
+from mman.engine.survival import set_survival_defaults
 from mman.utils import UserError
 from mman.utils.checkpoint import load_from_local
 from tests.test_engine.conftest import small_model
