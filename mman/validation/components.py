@@ -125,7 +125,8 @@ def _registered(scope: str) -> Mapping[str, list[Callable]]:
             names = {**registry.module_dict, **names}
             registry = registry.parent
         for name, target in names.items():
-            found[name].append(target)
+            if target not in found[name]:
+                found[name].append(target)
     return dict(found)
 
 

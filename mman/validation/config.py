@@ -29,9 +29,9 @@ _AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')
 _HOOK_NAMES = (
     *RUNNER_HOOKS, *SURVIVAL_HOOKS, 'block_log', 'checkpoint_guard', 'buffer_sync', 'class_count'
 )  # fmt: skip
-_BUILT = ('sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn')
+_BUILT = ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn')
 # The Runner hands the rest to torch.
-_LOADER = ('dataset', *_BUILT, 'num_batch_per_epoch', 'disable_subprocess_warning')
+_LOADER = (*_BUILT, 'num_batch_per_epoch', 'disable_subprocess_warning')
 
 
 def check_config(cfg: Config) -> None:
@@ -149,15 +149,12 @@ def _check_split(tree: Mapping, split: str, components: Components) -> None:
 
 def _check_loader(loader: Mapping, where: str, components: Components) -> None:
     check_call(loader, where, DataLoader, extra=_LOADER)
-    for key in ('dataset', 'sampler'):
-        if key not in loader:
-            raise UserError(f'{where} lacks {key}: a dict with the key type')
     if loader.get('batch_sampler') is None and loader.get('batch_size') is None:
         raise UserError(f'{where}.batch_size is missing: the images of a batch on each process')
-    components.check(loader['dataset'], f'{where}.dataset')
     for key in _BUILT:
-        if key in loader and (key, loader[key]) != ('batch_sampler', None):
-            components.check(loader[key], f'{where}.{key}')
+        needed = key in ('dataset', 'sampler') or (key in loader and key != 'batch_sampler')
+        if needed or loader.get(key) is not None:
+            components.check(loader.get(key), f'{where}.{key}')
 
 
 def _check_evaluator(value: Any, where: str, components: Components, head: Any) -> None:

@@ -8,7 +8,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from mman.utils.errors import UserError
 
 from .components import Components
-from .values import check_call, check_finite, check_number
+from .values import check_call, check_kinds
 
 _CLIPPING = dict(norm=clip_grad_norm_, value=clip_grad_value_)
 _BLOCKS = 'BlockOptimWrapperConstructor'
@@ -67,21 +67,14 @@ def _check_wrapper(
     if clip.get('type', 'norm') not in _CLIPPING:
         raise UserError(f"{where}.type={clip['type']!r} should be 'norm' or 'value'")
     check_call(clip, where, _CLIPPING[clip.get('type', 'norm')], ('parameters',), ('type',))
-    for key in ('max_norm', 'clip_value'):
-        check_number(clip.get(key, 1), f'{where}.{key}', above=True)
 
 
 def _check_paramwise(paramwise: Any, where: str) -> None:
     """mmengine looks known names up and passes over all others."""
     check_call(_mapping(paramwise, where), where, _paramwise)
-    for key, value in paramwise.items():
-        if key.endswith('_mult'):
-            check_number(value, f'{where}.{key}')
     for name, factors in paramwise.get('custom_keys', {}).items():
         path = f'{where}.custom_keys.{name}'
-        check_finite(_mapping(factors, path), path)
-        for key in ('lr_mult', 'decay_mult'):
-            check_number(factors.get(key, 1), f'{path}.{key}')
+        check_kinds(_mapping(factors, path), path, _factors)
 
 
 def _mapping(value: Any, where: str) -> dict:
@@ -101,6 +94,10 @@ def _paramwise(
     custom_keys: dict = (),
 ) -> None:
     """The keys that DefaultOptimWrapperConstructor reads."""
+
+
+def _factors(lr_mult: float = 1, decay_mult: float = 1) -> None:
+    """What it reads of custom_keys, where further keys reach the optimizer."""
 
 
 def schedulers_of(value: Any, where: str = 'param_scheduler') -> Iterator[tuple[str, Any]]:

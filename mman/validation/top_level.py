@@ -14,7 +14,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from mman.utils.errors import UserError
 from mman.utils.signature import signature_of
 
-from .values import check_call, check_number, kind_problem
+from .values import check_call, kind_problem
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
@@ -80,8 +80,6 @@ def check_surroundings(tree: Mapping) -> None:
     methods = torch.multiprocessing.get_all_start_methods()
     _check_one_of(mp, 'mp_start_method', methods, 'env_cfg.mp_cfg.')
     check_call(dist, 'env_cfg.dist_cfg', _dist_cfg)
-    if dist.get('timeout') is not None:
-        check_number(dist['timeout'], 'env_cfg.dist_cfg.timeout', above=True, most=10**9)
     if tree.get('auto_scale_lr') is not None:
         check_call(tree['auto_scale_lr'], 'auto_scale_lr', _auto_scale_lr)
     if isinstance(tree.get('compile'), Mapping):

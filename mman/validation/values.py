@@ -3,7 +3,6 @@
 import inspect
 import math
 import os
-import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -45,24 +44,17 @@ _LEAST = dict(
 )  # fmt: skip
 # More of any of these is a slip, and would fill the memory or never end.
 _MOST = dict(num_digits=20, num_workers=1024, opencv_num_threads=1024, resource_limit=2**31 - 1)
-_FROM_ZERO = ('.eps', '.lr', '.weight_decay')
+_FROM_ZERO = ('.eps', '.lr', '.weight_decay', '_mult')
+_ABOVE_ZERO = ('.max_norm', '.clip_value', 'dist_cfg.timeout')
 _ANY_LARGE = ('max_norm', 'clip_value', 'norm_type')
 
 
 def check_call(
     value: Mapping, where: str, target: Callable, given: tuple = (), extra: tuple = ()
 ) -> None:
-    """Check keys, kinds and ranges of what is given to a class or function.
+    """Check keys, kinds and ranges of what a class or function will be given.
 
-    Args:
-        value (Mapping): The dict.
-        where (str): Its path in the config.
-        target (Callable): The class or function.
-        given (tuple[str, ...]): Keys that the caller adds.
-        extra (tuple[str, ...]): Further keys that are right; their kinds are not looked at.
-
-    Raises:
-        UserError: Names the key, its value and what would be right.
+    ``given`` are keys that the caller adds, ``extra`` further ones of any kind.
     """
     check_keys(value, where, target, given, extra)
     check_kinds({k: v for k, v in value.items() if k not in extra}, where, target)
@@ -70,16 +62,7 @@ def check_call(
 
 
 def check_kinds(value: Mapping, where: str, target: Callable) -> None:
-    """Refuse values of another kind than a class or function says, and numbers that are none.
-
-    Args:
-        value (Mapping): The dict.
-        where (str): Its path in the config.
-        target (Callable): The class or function.
-
-    Raises:
-        UserError: Names the key, its value and what would be right.
-    """
+    """Refuse values of another kind than a class or function says, and numbers that are none."""
     parameters, name = signature_of(target).parameters, getattr(target, '__name__', str(target))
     loose = not getattr(target, '__module__', '').startswith(_EXACT)
     for key, item in value.items():
@@ -165,7 +148,9 @@ def check_finite(value: Any, where: str) -> None:
 
     Learning rates, decays and what keeps a root from zero are from 0 on, whoever takes them.
     """
-    if where.endswith(_FROM_ZERO) and isinstance(value, Real) and value < 0:
+    if isinstance(value, Real) and where.endswith(_ABOVE_ZERO) and value <= 0:
+        raise UserError(f'{where}={value!r} should be a number above 0')
+    if isinstance(value, Real) and where.endswith(_FROM_ZERO) and value < 0:
         raise UserError(f'{where}={value!r} should be a number from 0 on')
     if isinstance(value, Mapping):
         for key, item in value.items():
@@ -177,15 +162,7 @@ def check_finite(value: Any, where: str) -> None:
 
 
 def check_ranges(value: Mapping, where: str) -> None:
-    """Refuse what is no integer, or one out of the range of its key.
-
-    Args:
-        value (Mapping): Keys and values.
-        where (str): Its path in the config.
-
-    Raises:
-        UserError: Names the key, its value and the range.
-    """
+    """Refuse what is no integer, or one out of the range of its key."""
     for key, number in value.items():
         if key not in _LEAST or number is None:
             continue
@@ -194,17 +171,3 @@ def check_ranges(value: Mapping, where: str) -> None:
             raise UserError(f'{where}.{key}={number!r} should be an integer from {least} on')
         if number > most:
             raise UserError(f'{where}.{key}={number!r} should be at most {most}')
-
-
-def check_number(
-    value: Any, where: str, above: bool = False, most: float = sys.float_info.max
-) -> None:
-    """Refuse what is no number from 0 on, or above 0.
-
-    Raises:
-        UserError: Names the key, its value and the range.
-    """
-    number = _kind(value) in ('an integer', 'a number')
-    if not number or value < 0 or (above and not value) or not value <= most:
-        what = 'above 0' if above else 'from 0 on'
-        raise UserError(f'{where}={value!r} should be a number {what}')

@@ -36,7 +36,7 @@ WRONG = [
     ('man', {'train_dataloader.batch_size': 17}, 'train_dataloader gives no batch'),
     ('man', {'train_dataloader.num_workers': -1}, 'train_dataloader.num_workers=-1'),
     ('man', {'train_dataloader.pin_memory': 'yes'}, "pin_memory='yes'"),
-    ('man', {'train_dataloader.sampler': LACKING}, 'train_dataloader lacks sampler'),
+    ('man', {'train_dataloader.sampler': LACKING}, 'train_dataloader.sampler=None should be'),
     ('man', {'train_dataloader.dataset.indices': [5000]}, 'indices names the sample 5000'),
     ('man', {'train_dataloader.dataset.split': 'training'}, "split='training'"),
     ('man', {_PIPELINE: [{'type': 'PackInput'}]}, "did you mean 'PackInputs'?"),
