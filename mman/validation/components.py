@@ -46,6 +46,7 @@ class Components:
         taken: tuple[str, ...] = (),
         default: str | None = None,
         plain: bool = True,
+        scoped: bool = True,
     ) -> None:
         """Check a dict, and all that are inside it.
 
@@ -55,6 +56,7 @@ class Components:
             taken (tuple[str, ...]): Keys that whoever builds it takes out.
             default (str | None): The type where there is none.
             plain (bool): Whether all other keys are its class's.
+            scoped (bool): Whether the default scope is searched.
 
         Raises:
             UserError: If it is no dict, its type is not registered, a key is
@@ -64,7 +66,7 @@ class Components:
             if value is None or isinstance(value, (str, int, float, list, tuple)):
                 raise UserError(f'{where}={value!r} should be a dict with the key type')
             return
-        targets = self._targets(value, where, default, plain)
+        targets = self._targets(value, where, default, plain, scoped)
         # One name may stand for several kinds of things.
         if len(targets) == 1:
             if plain:
@@ -84,10 +86,10 @@ class Components:
                     self._inside(inner, path)
 
     def _targets(
-        self, value: Mapping, where: str, default: str | None, plain: bool
+        self, value: Mapping, where: str, default: str | None, plain: bool, scoped: bool
     ) -> list[Callable]:
         """The classes or functions of its type; none where only building tells."""
-        kind, names = value.get('type', default), self.registered
+        kind = value.get('type', default)
         if callable(kind):
             return [kind]
         if not plain and not isinstance(kind, str):
@@ -97,11 +99,10 @@ class Components:
         if not isinstance(kind, str):
             raise UserError(f'{where}.type={kind!r} should be the name of a registered class')
         scope, _, name = kind.rpartition('.')
-        scope = scope or value.get('_scope_')
-        if scope:
-            if scope != 'mmengine' and MODELS._search_child(scope) is None:
-                return []
-            names = _registered(scope)
+        scope = scope or value.get('_scope_') or (self.scope if scoped else 'mmengine')
+        if scope != 'mmengine' and MODELS._search_child(scope) is None:
+            return []
+        names = self.registered if scope == self.scope else _registered(scope)
         if name not in names and plain:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f'did you mean {close[0]!r}? ' if close else ''

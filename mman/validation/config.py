@@ -55,7 +55,8 @@ def check_config(cfg: Config) -> None:
         check_ranges(tree['model']['head'], 'model.head')
     for key, default in _TYPED.items():
         if tree.get(key) is not None:
-            components.check(tree[key], key, default=default)
+            scoped = key != 'model_wrapper_cfg'
+            components.check(tree[key], key, default=default, scoped=scoped)
     if tree.get('log_processor'):
         check_ranges(tree['log_processor'], 'log_processor')
     for split in ('train', 'val', 'test'):
@@ -154,7 +155,7 @@ def _check_loader(loader: Mapping, where: str, components: Components) -> None:
     for key in _BUILT:
         needed = key in ('dataset', 'sampler') or (key in loader and key != 'batch_sampler')
         if needed or loader.get(key) is not None:
-            components.check(loader.get(key), f'{where}.{key}')
+            components.check(loader.get(key), f'{where}.{key}', scoped=not key.endswith('_fn'))
 
 
 def _check_evaluator(value: Any, where: str, components: Components, head: Any) -> None:

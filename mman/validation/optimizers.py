@@ -41,15 +41,18 @@ def check_optim_wrapper(wrapper: Mapping, components: Components, local: bool) -
         )
     default, blocks = 'OptimWrapper', {}
     if constructor in _LOCAL:
-        default, blocks = 'BlockOptimWrapper', wrapper.get('blocks') or {}
+        default = 'BlockOptimWrapper'
+        blocks = blocks if wrapper.get('blocks') is None else wrapper['blocks']
     taken = ('constructor', 'paramwise_cfg', *(['blocks'] if constructor in _LOCAL else []))
     _check_wrapper(wrapper, where, components, taken, default)
-    _check_paramwise(wrapper.get('paramwise_cfg') or {}, f'{where}.paramwise_cfg')
+    if wrapper.get('paramwise_cfg') is not None:
+        _check_paramwise(_mapping(wrapper['paramwise_cfg'], f'{where}.paramwise_cfg'))
     for index, override in _mapping(blocks, f'{where}.blocks').items():
         path = f'{where}.blocks.{index}'
         if not str(index).isdecimal():
             raise UserError(f'{where}.blocks has the key {index!r}: blocks are numbered from 0')
-        merged = {k: v for k, v in wrapper.items() if k not in taken} | _mapping(override, path)
+        override = _mapping(override, path)
+        merged = {k: v for k, v in wrapper.items() if k not in taken} | override
         if isinstance(override.get('optimizer'), Mapping):
             merged['optimizer'] = {**wrapper['optimizer'], **override['optimizer']}
         _check_wrapper(merged, path, components, (), default)
@@ -69,9 +72,10 @@ def _check_wrapper(
     check_call(clip, where, _CLIPPING[clip.get('type', 'norm')], ('parameters',), ('type',))
 
 
-def _check_paramwise(paramwise: Any, where: str) -> None:
+def _check_paramwise(paramwise: Mapping) -> None:
     """mmengine looks known names up and passes over all others."""
-    check_call(_mapping(paramwise, where), where, _paramwise)
+    where = 'optim_wrapper.paramwise_cfg'
+    check_call(paramwise, where, _paramwise)
     for name, factors in paramwise.get('custom_keys', {}).items():
         path = f'{where}.custom_keys.{name}'
         check_kinds(_mapping(factors, path), path, _factors)

@@ -44,7 +44,7 @@ _LEAST = dict(
 )  # fmt: skip
 # More of any of these is a slip, and would fill the memory or never end.
 _MOST = dict(num_digits=20, num_workers=1024, opencv_num_threads=1024, resource_limit=2**31 - 1)
-_FROM_ZERO = ('.eps', '.lr', '.weight_decay', '_mult')
+_FROM_ZERO = ('.eps', '.lr', '.weight_decay', '.optimizer.momentum', '_mult')
 _ABOVE_ZERO = ('.max_norm', '.clip_value', 'dist_cfg.timeout')
 _ANY_LARGE = ('max_norm', 'clip_value', 'norm_type')
 
