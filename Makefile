@@ -12,11 +12,12 @@ DOCS_STAMP := $(VENV)/.installed-docs
 SOURCES := requirements.txt $(wildcard requirements/*.txt) pyproject.toml setup.py mman/version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test lint docs clean
+.PHONY: help install train test test-full lint docs clean
 
 help:
 	@echo 'make train  train $(TRAIN_CONFIG) (TRAIN_CONFIG, TRAIN_ARGS)'
-	@echo 'make test   run the tests (PYTEST_ARGS, PYTEST_WORKERS)'
+	@echo 'make test   run the fast tests, minutes (PYTEST_ARGS, PYTEST_WORKERS)'
+	@echo 'make test-full  run the rest of the tests'
 	@echo 'make lint   check style with ruff'
 	@echo 'make docs   build the documentation into docs/_build/html'
 	@echo 'make clean  remove caches; $(VENV) and work_dirs stay'
@@ -39,8 +40,10 @@ train: $(STAMP)
 
 # One thread a worker: workers and the processes of the dist tests would otherwise each start one
 # thread a core. A file stays on one worker, so what its tests share is made once.
-test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+test: TIER := not full
+test-full: TIER := full
+test test-full: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile -m '$(TIER)' $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +16,9 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from mman import apis
-from mman.utils import UserError, register_all_modules
+from mman.apis import cli
+from mman.registry import register_all_modules
+from mman.utils import UserError
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 #: What the others of a case are compared with.
@@ -78,22 +79,11 @@ def baseline(records: Iterable[dict], record: dict) -> dict:
 
 def add_arguments(parser: argparse.ArgumentParser, batch: int) -> None:
     """Add what both commands take; ``batch`` is the default."""
-    parser.add_argument('--batch', type=at_least(2), default=batch, help=f'images [{batch}]')
+    parser.add_argument('--batch', type=cli.at_least(2), default=batch, help=f'images [{batch}]')
     parser.add_argument(
         '--only', nargs='+', metavar='NAME', help='variants to measure beside bp [all]'
     )
-    parser.add_argument('--out', type=apis.new_file('.json'), help='file for the raw output')
-
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Type of an argument that is an integer from ``minimum``."""
-
-    def check(text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f'{text!r} should be an integer from {minimum}')
-        return int(text)
-
-    return check
+    parser.add_argument('--out', type=cli.new_file('.json'), help='file for the raw output')
 
 
 def prepare(name: str) -> None:
@@ -111,17 +101,6 @@ def require_cuda(argument: str) -> None:
     """
     if not torch.cuda.is_available():
         raise UserError(f'{argument} needs a GPU, and torch sees none')
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [headings, ['---'] * len(headings), *rows]
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
-
-
-def mebibytes(count: int) -> str:
-    """A cell with a number of bytes."""
-    return f'{count / 2**20:.1f}'
 
 
 def write(args: argparse.Namespace, records: list[dict]) -> None:

@@ -7,6 +7,7 @@ without communication.
 """
 
 import argparse
+import copy
 import json
 import platform
 import tempfile
@@ -16,28 +17,26 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from statistics import median, quantiles
-from types import SimpleNamespace
 
 import mmengine
 import torch
 import torch.distributed as dist
-from common import at_least
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.optim import build_optim_wrapper
 from mmpretrain.structures import DataSample
 from torch import multiprocessing, nn
 
 from mman import apis
+from mman.analysis.tables import markdown_table
+from mman.apis.cli import at_least
+from mman.apis.models import build_local_model
+from mman.engine.standalone import StandaloneTraining
 from mman.engine.wrappers import LocalDistributedDataParallel
-from mman.registry import HOOKS, MODELS
-from mman.utils import UserError, register_all_modules
+from mman.registry import register_all_modules
 from mman.utils.errors import one_line_errors
 
 CONFIGS = ('configs/man/resnet32_k16_cifar10.py', 'configs/man/resnet110_k55_cifar10.py')
 WARM_UP = 2
-# Only schedules of a hook see it; none is measured.
-MAX_ITERS = 10**6
 GROUP = 4
 TIMEOUT = timedelta(minutes=5)
 HEADINGS = (
@@ -86,7 +85,7 @@ def variants(num_blocks: int) -> list[Variant]:
     return plain if num_blocks == 1 else local + plain
 
 
-class Trainer:
+class Trainer(StandaloneTraining):
     """A model, its optimizers and hooks, without a Runner.
 
     Args:
@@ -96,60 +95,37 @@ class Trainer:
     """
 
     def __init__(self, cfg: Config, variant: Variant, device: torch.device):
-        model = build_model(cfg, variant.num_blocks).to(device)
+        model = seeded_model(cfg, variant.num_blocks).to(device)
         hooks = cfg.get('custom_hooks', []) if variant.num_blocks > 1 else []
         self.gradient_bytes = sum(
             p.numel() * p.element_size() for p in model.parameters() if p.requires_grad
         )
         if variant.reduction is not None:
             model = LocalDistributedDataParallel(model, **variant.reduction)
-        optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-        self._runner = SimpleNamespace(
-            model=model,
-            optim_wrapper=optim_wrapper,
-            iter=0,
-            max_iters=MAX_ITERS,
-            logger=MMLogger.get_current_instance(),
-        )
-        optim_wrapper.initialize_count_status(model, 0, MAX_ITERS)
-        self._hooks = [HOOKS.build(hook) for hook in hooks]
-        for hook in self._hooks:
-            hook.before_train(self._runner)
-
-    def step(self, data: dict) -> None:
-        """One iteration."""
-        runner = self._runner
-        outputs = runner.model.train_step(data, runner.optim_wrapper)
-        for hook in self._hooks:
-            hook.after_train_iter(runner, batch_idx=runner.iter, data_batch=data, outputs=outputs)
-        runner.iter += 1
+        super().__init__(model, cfg.optim_wrapper, hooks)
 
 
-def build_model(cfg: Config, num_blocks: int | None = None) -> nn.Module:
+def seeded_model(cfg: Config, num_blocks: int | None = None) -> nn.Module:
     """The config's model in train mode, cut into another number of blocks if given."""
-    model_cfg = cfg.model.to_dict()
+    cfg = copy.deepcopy(cfg)
     if num_blocks is not None and num_blocks != cfg.num_blocks:
-        model_cfg['splitter'].pop('ends', None)
-        model_cfg['splitter']['num_blocks'] = num_blocks
+        cfg.model.splitter.pop('ends', None)
+        cfg.model.splitter.num_blocks = num_blocks
     torch.manual_seed(0)
-    model = MODELS.build(model_cfg)
+    model = build_local_model(cfg)
     model.init_weights()
-    return model.train()
+    return model
 
 
 def read_config(path: str) -> Config:
-    """A config with its data preprocessor in place, and ``num_blocks`` beside it.
+    """A config, and ``num_blocks`` beside it.
 
     Raises:
         UserError: If it has no LocalImageClassifier.
     """
     cfg = apis.load_config(path)
-    if not (cfg.get('model') or {}).get('splitter'):
-        raise UserError(f'config {path!r} has no model.splitter: it should train local blocks')
-    if cfg.get('data_preprocessor') is not None:
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     cfg.num_blocks = None
-    cfg.num_blocks = build_model(cfg).num_blocks
+    cfg.num_blocks = seeded_model(cfg).num_blocks
     return cfg
 
 
@@ -333,8 +309,7 @@ def quartiles(values: list[float]) -> str:
 def table(records: list[dict]) -> str:
     """All records as Markdown, times in milliseconds."""
     headings = [*HEADINGS, 'peak, MiB'] if has_bytes(records) else list(HEADINGS)
-    lines = [headings, ['---'] * len(headings), *rows(records)]
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+    return markdown_table(headings, rows(records), left=(0, 3))
 
 
 def build_parser() -> argparse.ArgumentParser:

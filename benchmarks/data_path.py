@@ -20,7 +20,6 @@ from statistics import median, quantiles
 import mmengine
 import numpy as np
 import torch
-from common import at_least
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
@@ -28,8 +27,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mman import apis
-from mman.registry import MODELS
-from mman.utils import UserError, register_all_modules
+from mman.analysis.tables import markdown_table
+from mman.apis.cli import at_least
+from mman.registry import MODELS, register_all_modules
+from mman.utils import UserError
 from mman.utils.errors import one_line_errors
 
 FOLDER = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'datasets'
@@ -142,7 +143,7 @@ def baseline(records: list[dict], record: dict) -> dict:
 
 def table(records: list[dict]) -> str:
     """All records as Markdown."""
-    lines = [list(HEADINGS), ['---'] * len(HEADINGS)]
+    lines = []
     for record in records:
         found = rates(record)
         first, _, third = quantiles(found, n=4, method='inclusive')
@@ -151,7 +152,7 @@ def table(records: list[dict]) -> str:
         lines.append(
             [*cells, f'{median(found):,.0f}', f'{first:,.0f} to {third:,.0f}', f'{ratio:.2f}']
         )
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines)
+    return markdown_table(HEADINGS, lines, left=(0, 2))
 
 
 def build_parser() -> argparse.ArgumentParser:

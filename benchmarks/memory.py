@@ -10,25 +10,19 @@ import gc
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from common import (
-    Variant,
-    add_arguments,
-    baseline,
-    chosen,
-    mebibytes,
-    prepare,
-    require_cuda,
-    table,
-    write,
-)
+from common import Variant, add_arguments, baseline, chosen, prepare, require_cuda, write
 
-from mman.apis.memory_prediction import build_local_model, measure_memory, predict_memory
+from mman.analysis.tables import markdown_table, mebibytes
+from mman.apis.memory_prediction import measure_memory, predict_memory
+from mman.apis.models import build_local_model
 from mman.utils.errors import one_line_errors
 
 # case: network, K and data set, as in the names of the configs
 CASES = {
     'resnet32_k16': ('resnet32', 'k16', 'cifar10'),
     'resnet110_k55': ('resnet110', 'k55', 'cifar10'),
+    'resnet50_k2': ('resnet50', 'k2', 'imagenet'),
+    'resnet50_k4': ('resnet50', 'k4', 'imagenet'),
     'resnet101_k2': ('resnet101', 'k2', 'imagenet'),
     'resnet101_k4': ('resnet101', 'k4', 'imagenet'),
     'resnet152_k2': ('resnet152', 'k2', 'imagenet'),
@@ -110,7 +104,7 @@ def report(records: list[dict], hows: list[str]) -> str:
             cells += [mebibytes(peaks[how]), f'{record["ratio"][how]:.3f}']
         cells += [f'{100 * (peaks["fake"] / peaks[how] - 1):+.2f} %' for how in compared]
         rows.append(cells)
-    return table(headings, rows)
+    return markdown_table(headings, rows, left=(0, 1))
 
 
 def build_parser() -> argparse.ArgumentParser:

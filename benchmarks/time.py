@@ -12,22 +12,14 @@ import time
 from statistics import median, quantiles
 
 import torch
-from common import (
-    Variant,
-    add_arguments,
-    at_least,
-    baseline,
-    chosen,
-    mebibytes,
-    prepare,
-    require_cuda,
-    table,
-    write,
-)
+from common import Variant, add_arguments, baseline, chosen, prepare, require_cuda, write
 from mmengine.config import Config
 
+from mman.analysis.tables import markdown_table, mebibytes
+from mman.apis.cli import at_least
 from mman.apis.trial import Trial
 from mman.utils.errors import one_line_errors
+from mman.utils.flop_count import OperationCount
 
 # case: network, K in the names of its configs, and keys that change the split
 CASES = {
@@ -36,6 +28,7 @@ CASES = {
         'k16',
         {'model.splitter.num_blocks': 15, 'model.splitter.stem': 'fused'},
     ),
+    'resnet32_k16': ('resnet32', 'k16', {}),
     'resnet110_k55': ('resnet110', 'k55', {}),
 }
 # The host head of MAN as a method of its own.
@@ -104,6 +97,13 @@ def warmed_up(cfg: Config, batch: int, device: torch.device) -> tuple[Trial, int
     return trainer, torch.cuda.max_memory_allocated(device) - before
 
 
+def operations(trainer: Trial) -> int:
+    """Operations of an iteration, as :class:`.OperationCount` has them."""
+    with OperationCount() as count:
+        trainer.step()
+    return count.total
+
+
 def timed(trainer: Trial, iterations: int, device: torch.device) -> float:
     """Seconds per iteration."""
     _finish(device)
@@ -135,6 +135,8 @@ def measure(kinds: list[Variant], args: argparse.Namespace) -> list[dict]:
                 ends=list(trainer.model.block_ends),
                 parameters=sum(p.numel() for p in trainer.model.parameters()),
                 peak_bytes=peak,
+                # Compiled code is not made of them.
+                operations=None if args.compile else operations(trainer),
                 seconds=[],
             )
         )
@@ -159,6 +161,7 @@ def summarize(records: list[dict], batch: int) -> None:
 def report(records: list[dict]) -> str:
     """All records as a table, times in milliseconds."""
     headings = ['case', 'variant', 'K', 'median', 'its quartiles', 'min', 'over bp', 'images/s']
+    headings.append('operations')
     on_gpu = records[0]['peak_bytes'] is not None
     rows = []
     for record in records:
@@ -166,9 +169,9 @@ def report(records: list[dict]) -> str:
         cells = [record['case'], record['variant'], str(len(record['ends']))]
         cells += [f'{1000 * record["median"]:.2f}', f'{first:.2f} to {third:.2f}']
         cells += [f'{1000 * record["min"]:.2f}', f'{record["ratio"]:.3f}']
-        cells.append(f'{record["images_per_second"]:.1f}')
+        cells += [f'{record["images_per_second"]:.1f}', str(record['operations'] or 'compiled')]
         rows.append([*cells, mebibytes(record['peak_bytes'])] if on_gpu else cells)
-    return table([*headings, 'peak, MiB'] if on_gpu else headings, rows)
+    return markdown_table([*headings, 'peak, MiB'] if on_gpu else headings, rows, left=(0, 1))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -36,8 +36,9 @@ nitpicky = True
 nitpick_ignore = [
     ('py:class', name)
     for name in """
-        BaseDataset Config DataLoader DataSample GradScaler Number OptimWrapper OptimWrapperDict
-        Optimizer Path Registry Runner Tensor nn.Module nn.Parameter torch.device
+        BaseDataset Config DataLoader DataSample Figure GradScaler Number OptimWrapper
+        OptimWrapperDict Optimizer Path Registry Runner Tensor ndarray
+        nn.Module nn.Parameter torch.device
     """.split()
 ]
 # Attributes without a docstring of their own.

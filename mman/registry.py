@@ -5,7 +5,7 @@ here first, then in mmpretrain, then in mmengine. A parent's modules are found
 only once they are imported, so the modules named in ``locations`` import them.
 """
 
-from mmengine.registry import Registry
+from mmengine.registry import Registry, init_default_scope
 from mmpretrain import registry as _parents
 
 
@@ -41,3 +41,15 @@ VISBACKENDS = _child('VISBACKENDS', 'mman.engine')
 UNIT_ADAPTERS = Registry('unit adapter', scope='mman', locations=['mman.models'])
 # Functions that copy a unit for another input, by the name of its class.
 UNIT_REBUILDERS = Registry('unit rebuilder', scope='mman', locations=['mman.models'])
+
+
+def register_all_modules() -> None:
+    """Import every module of mman that registers something and make 'mman' the default scope.
+
+    A Runner whose config says ``default_scope = 'mman'`` does both by itself.
+    Call this before building models or datasets without a Runner: mmpretrain's
+    classifiers look their parts up in the default scope.
+    """
+    for registry in (MODELS, DATASETS, HOOKS):
+        registry.import_from_location()
+    init_default_scope('mman')

@@ -15,7 +15,8 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from mmengine.runner import checkpoint  # noqa: E402
 
-from mman.utils import register_all_modules  # noqa: E402
+from mman.registry import register_all_modules  # noqa: E402
+from mman.utils import safe_loading  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,8 @@ def loading_state(monkeypatch):
     monkeypatch.setattr(checkpoint.CheckpointLoader, '_schemes', _SCHEMES.copy())
     monkeypatch.setattr(checkpoint, 'get_torch_safe_globals', _SAFE_GLOBALS)
     monkeypatch.setattr(checkpoint, 'load_from_http', _LOAD_FROM_HTTP)
+    monkeypatch.setattr(safe_loading, '_trusted', False)
+    monkeypatch.setattr(safe_loading, '_before', None)
     for name in _LOADING_VARIABLES:
         os.environ.pop(name, None)
     yield

@@ -31,7 +31,8 @@ def record_of(name, out, *args):
     result = run(name, *args, '--out', out)
     assert result.returncode == 0, result.stderr
     lines = [line for line in result.stdout.splitlines() if line.startswith('| ')]
-    cells = [line.strip('| ').split(' | ') for line in lines if '---' not in line]
+    cells = [line.strip('| ').split('|') for line in lines if '---' not in line]
+    cells = [[cell.strip() for cell in line] for line in cells]
     return json.loads(out.read_text()), cells
 
 
@@ -86,6 +87,11 @@ def test_time_gives_each_variant_a_time_a_round(tmp_path):
         assert record['peak_bytes'] is None
         assert len(row) == len(headings)
         assert row[1] == record['variant'] and row[6] == f'{record["ratio"]:.3f}'
+        assert row[8] == str(record['operations'])
+    # Without views and allocations: 33 convolutions and BatchNorms forward and backward, and their
+    # counters, 31 ReLUs forward and backward, 16 sums of branches and gradients each; the rest is
+    # preprocessing, head, optimizer and log.
+    assert 0 < records[0]['operations'] - (5 * 33 + 2 * 31 + 2 * 15) < 40
     # The two differ in nothing that has weights.
     assert records[2]['parameters'] == records[3]['parameters'] > records[1]['parameters']
 

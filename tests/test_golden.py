@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmpretrain.structures import DataSample
 
 from mman.engine.hooks import MomentumUpdateHook
+from mman.models.aux_heads import BlockContext, LocalBatch
 from mman.registry import MODELS
+from tests.helpers.formulas import Formulas, contrast, cross_entropy
 from tests.helpers.golden_case import GoldenCase, golden_weight
 from tests.helpers.stand_in_runner import make_runner, step
 
@@ -36,7 +39,8 @@ def _build(case):
     with torch.no_grad():
         for ours, name in names.items():
             own[ours].copy_(golden_weight(name, tuple(own[ours].shape)))
-    return model
+    # A case computed in float64 is compared in float64: rounding may turn a ReLU over.
+    return model.to(torch.from_numpy(case.arrays['step0/input']).dtype)
 
 
 def _train(case, model):
@@ -102,3 +106,116 @@ def _check(case, group, tensors, tolerance):
     for name in names:
         off, largest = case.difference(group, name, tensors[case.own_name(name)])
         assert off <= tolerance * max(largest, 1e-12), (group, name, off, largest)
+
+
+# What follows has no vectors of a release: the figures are computed from the formulas, in float64.
+LABELS = torch.tensor([0, 1, 1, 2, 0, 2])
+
+
+@pytest.fixture
+def batch():
+    """Pictures of 16 x 16, their values from 0 to 255 as they are."""
+    torch.manual_seed(0)
+    samples = [DataSample().set_gt_label(label) for label in LABELS.tolist()]
+    return LocalBatch(255 * torch.rand(6, 3, 16, 16, dtype=torch.float64), samples)
+
+
+def _drawn(module):
+    """The module in float64, with reference weights by its own names."""
+    module.double().train()
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            p.copy_(golden_weight(name, tuple(p.shape)))
+    return module
+
+
+def _assert_equal(losses, expected, module):
+    """The same losses, and the same gradients of every parameter."""
+    torch.testing.assert_close(torch.stack(losses), torch.stack(expected), rtol=1e-10, atol=0)
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    found, wanted = (
+        torch.autograd.grad(sum(x), list(trained.values()), allow_unused=True)
+        for x in (losses, expected)
+    )
+    for name, a, b in zip(trained, found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-12, msg=name)
+
+
+def test_golden_formulas_of_manpp_with_infopro(batch):
+    """The release's K = 8: nine blocks, another head for the stem, weights by the stage."""
+    cfg = Config.fromfile('configs/manpp/resnet32_k9-release_cifar10.py').model
+    model = _drawn(MODELS.build(dict(cfg, input_shape=(3, 16, 16))))
+    for head in model.aux_heads:
+        head.started = True
+    x, losses = batch.inputs / 255, []
+    for block in model.local_blocks:
+        x, found = block(x, batch)
+        losses.append(sum(found.values()))
+
+    net = Formulas(dict(model.named_parameters()))
+    x = net.layer('backbone.conv1', 'backbone.bn1', batch.inputs / 255)
+    units = [(stage, unit) for stage in (1, 2, 3) for unit in range(5)]
+    ends = [(1, 0), (1, 2), (1, 4), (2, 1), (2, 3), (3, 0), (3, 2)]
+    expected = [_manpp_loss(net, 0, x, batch, 5.0, 0.5)]
+    x = x.detach()
+    for stage, unit in units:
+        x = net.unit(f'backbone.layer{stage}.{unit}', x)
+        if (stage, unit) in ends:
+            next_stage, _ = units[units.index((stage, unit)) + 1]
+            part = 1 - next_stage / (8 - 2)
+            k = 1 + ends.index((stage, unit))
+            expected.append(_manpp_loss(net, k, x, batch, 5.0 * part, 0.5 * part))
+            x = x.detach()
+    expected.append(cross_entropy(net.linear('head.fc', x.mean((2, 3))), LABELS))
+    _assert_equal(losses, expected, model)
+
+
+def _manpp_loss(net, k, x, batch, reconstruction, task):
+    name = f'aux_heads.{k}'
+    y = net.mixed(name, x)
+    aux = f'{name}.host.aux_net'
+    loss = reconstruction * net.reconstruction(f'{name}.host.decoder.decoder', y, batch.image)
+    if k == 0:
+        return loss + task * contrast(net.aux_net(aux, y, 1), LABELS, 0.07)
+    return loss + task * cross_entropy(net.aux_net(aux, y, 2), LABELS)
+
+
+@pytest.mark.parametrize('method', ['man', 'manpp'])
+def test_golden_formulas_of_infopro_on_resnet152(method, batch):
+    """The releases weigh 5 and 0.75 for every network."""
+    cfg = Config.fromfile(f'configs/{method}/resnet152_k2_imagenet.py').model
+    head = _drawn(_head(cfg.aux_head.host, (512, 2, 2)))
+    y = torch.rand(6, 512, 2, 2, dtype=torch.float64)
+    net = Formulas(dict(head.named_parameters()))
+    reconstruction = net.imagenet_decoder('decoder.decoder', y, batch.image)
+    task = cross_entropy(net.imagenet_aux_net('aux_net', y), LABELS)
+    losses = [sum(head.loss(y, batch).values())]
+    _assert_equal(losses, [5.0 * reconstruction + 0.75 * task], head)
+
+
+def test_golden_formulas_of_predsim_on_stl10(batch):
+    """Stage 3 has 64 maps of 24 x 24: windows of 16 x 8, the first begins eight rows outside."""
+    cfg = Config.fromfile('configs/predsim/resnet32_k16_stl10.py').model
+    head = _drawn(_head(cfg.aux_head, (64, 24, 24)))
+    y = torch.randn(6, 64, 24, 24, dtype=torch.float64, requires_grad=True)
+    columns = [y[..., 8 * j : 8 * j + 8].sum(3) for j in range(3)]
+    rows = [torch.stack([c[:, :, :8].sum(2), c[:, :, 8:].sum(2)], 2) for c in columns]
+    pooled = torch.stack(rows, 3) / (16 * 8)
+    expected = 0.01 * cross_entropy(head.prediction[-1](pooled.flatten(1)), LABELS)
+    loss = head.loss(y, batch)['loss_task']
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    found, wanted = (torch.autograd.grad(x, y)[0] for x in (loss, expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=0)
+
+
+def _head(cfg, shape):
+    """The first of two heads, as the config has them."""
+    context = BlockContext(
+        index=0,
+        num_blocks=3,
+        feature_shape=shape,
+        next_units=(),
+        input_shape=(3, 16, 16),
+        num_classes=10,
+    )
+    return MODELS.build(dict(cfg, context=context))

@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from mmengine.runner import load_checkpoint
 
-from mman.apis import ImageInferencer, get_model
+from mman.apis import ImageInferencer, build_runner, get_model, load_config
+from mman.apis.inspection import built_model
+from mman.apis.models import build_local_model
 from mman.datasets import CIFAR10
 from mman.datasets.fetching import unpack_folder
-from mman.models import CIFARResNet
+from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.safe_loading import restrict_loading
 from tests.helpers.converters import error_of
@@ -47,7 +50,7 @@ def canary(tmp_path):
 @pytest.fixture
 def checkpoint(tmp_path, canary):
     """Weights as they should be, with a payload, named as publish_model.py names files."""
-    model = get_model(CONFIG)
+    model = MODELS.build(load_config(CONFIG).model)
     meta = dict(block_ends=model.block_ends, epoch=1, iter=1, canary=Payload(canary))
     buffer = io.BytesIO()
     torch.save(dict(meta=meta, state_dict=model.state_dict()), buffer)
@@ -110,10 +113,27 @@ class TestCheckpoint:
         assert 'was refused' in line
 
     def test_init_cfg(self, checkpoint):
-        restrict_loading()
-        init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint))
+        cfg = load_config(CONFIG)
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(checkpoint))
+        model = get_model(cfg)
         with pytest.raises(UserError, match='was refused'):
-            CIFARResNet(depth=20, init_cfg=init_cfg).init_weights()
+            model.init_weights()
+
+    @pytest.mark.parametrize('door', [get_model, build_runner, built_model, build_local_model])
+    def test_mmengine_after_any_door(self, checkpoint, tmp_path, door):
+        """In the same process, by mmengine's own function."""
+        cfg = load_config(CONFIG)
+        cfg.work_dir = str(tmp_path / 'work')
+        door(cfg)
+        with pytest.raises(UserError, match='was refused'):
+            load_checkpoint(torch.nn.Linear(1, 1), str(checkpoint))
+
+    def test_mmengine_after_a_model_of_others(self, checkpoint):
+        model = MODELS.build(load_config(CONFIG).model)
+        model._config, model._metainfo, model._dataset_meta = load_config(CONFIG), None, {}
+        ImageInferencer(model)
+        with pytest.raises(UserError, match='was refused'):
+            load_checkpoint(torch.nn.Linear(1, 1), str(checkpoint))
 
     @pytest.mark.parametrize(
         'tool', ['analysis_tools/linear_probe.py', 'visualization/feature_maps.py']
@@ -123,6 +143,34 @@ class TestCheckpoint:
         images = [image] if 'feature_maps' in tool else []
         out = ['--out', tmp_path / 'x.png']
         assert 'was refused' in error_of(call_tool(tool, CONFIG, checkpoint, *images, *out))
+
+
+class TestYaml:
+    @pytest.fixture
+    def config(self, tmp_path, canary):
+        """A config in YAML with a payload."""
+        path = tmp_path / 'evil.yaml'
+        path.write_text(f"work_dir: !!python/object/apply:builtins.open ['{canary}', 'w']\n")
+        yaml.load(path.read_text(), yaml.UnsafeLoader)
+        assert canary.exists()
+        canary.unlink()
+        return path
+
+    @pytest.mark.parametrize('tool', ['train.py', 'misc/print_config.py'])
+    @pytest.mark.parametrize('child', [None, 'child.yml', 'child.py'])
+    def test_a_tag_calls_nothing(self, config, tool, child):
+        path = config.with_name(child or config.name)
+        if child:
+            path.write_text(f"_base_{' =' if child.endswith('py') else ':'} '{config.name}'\n")
+        line = error_of(call_tool(tool, path))
+        assert str(path) in line and 'python/object/apply:builtins.open' in line
+
+    def test_what_mmengine_writes_is_read(self, tmp_path):
+        cfg = load_config(CONFIG)
+        cfg.pair = (1, (2, [3]))
+        cfg.dump(tmp_path / 'config.yaml')
+        assert '!!python/tuple' in (tmp_path / 'config.yaml').read_text()
+        assert load_config(str(tmp_path / 'config.yaml')).to_dict() == cfg.to_dict()
 
 
 class TestPublishedModel:

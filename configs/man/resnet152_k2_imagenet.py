@@ -8,5 +8,4 @@ _base_ = [
 model = dict(
     backbone=dict(depth=152),
     splitter=dict(num_blocks=2),
-    aux_head=dict(host=dict(task_weight=1.0)),
 )

@@ -3,6 +3,7 @@ from .cli import (
     config_parser,
     existing_file,
     export_local_rank,
+    export_parser,
     new_file,
     seed,
 )
@@ -14,7 +15,7 @@ from .models import config_path, get_model, list_models
 from .pretrained import start_from_pretrained
 from .runner import build_runner
 from .test import test_model
-from .train import summarize, train_model
+from .train import summarize, train_and_tell, train_model
 
 __all__ = [
     'ImageInferencer',
@@ -25,6 +26,7 @@ __all__ = [
     'config_path',
     'existing_file',
     'export_local_rank',
+    'export_parser',
     'get_model',
     'leave_processes',
     'list_models',
@@ -39,5 +41,6 @@ __all__ = [
     'start_from_pretrained',
     'summarize',
     'test_model',
+    'train_and_tell',
     'train_model',
 ]

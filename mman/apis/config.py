@@ -15,8 +15,9 @@ from mman.utils.errors import UserError
 from mman.utils.resume_point import find_resume_point
 from mman.validation import check_top_level, class_name
 
+from .distributed import RANKS
+
 _SUFFIXES = ('.py', '.yml', '.yaml', '.json')
-_RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 _AMP_KINDS = {'OptimWrapper': 'AmpOptimWrapper', 'BlockOptimWrapper': 'BlockAmpOptimWrapper'}
 
 
@@ -26,7 +27,7 @@ def warn(message: str) -> None:
     The log does not exist yet when a config is read, nor does the process
     group, so the rank is the launcher's.
     """
-    if not any(int(os.environ.get(name, 0)) for name in _RANKS):
+    if not any(int(os.environ.get(name, 0)) for name in RANKS.values()):
         print(f'WARNING: {message}', file=sys.stderr, flush=True)
 
 
@@ -106,7 +107,11 @@ def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
     """Choose the work dir: the command line's, the config's, or one named as the config."""
     default = str(Path('work_dirs') / Path(config_path).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or default
-    if Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir():
+    try:
+        is_file = Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir()
+    except OSError as error:
+        raise UserError(f'work_dir {cfg.work_dir!r} cannot be used: {error.strerror}') from error
+    if is_file:
         raise UserError(f'work_dir {cfg.work_dir!r} is a file; it should be a folder')
 
 

@@ -1,17 +1,31 @@
 """Joining the processes of a launcher before a Runner exists."""
 
 import gc
+import logging
 import os
+import signal
+import threading
+import time
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.dist import is_distributed
+from mmengine.dist import get_rank, is_distributed
+from mmengine.logging import print_log
 
 from mman.utils.errors import UserError
 
+# Where launchers say which process this is.
+RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 _TORCHRUN = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+
+
+def launcher_rank(cfg: Config) -> int:
+    """Number of this process among those of its launcher, which it may not have joined yet."""
+    if is_distributed():
+        return get_rank()
+    return int(os.environ.get(RANKS.get(cfg.get('launcher'), ''), 0))
 
 
 def join_processes(cfg: Config) -> None:
@@ -20,7 +34,8 @@ def join_processes(cfg: Config) -> None:
     mmengine selects a CUDA device first, so it cannot join on a CPU; there the
     backend is gloo. And after a restart of all processes it may meet the
     entries that the dead ones left in the launcher's store, and wait for them.
-    Other launchers are left to the Runner.
+    When torchrun dies without ending its processes, they get SIGTERM, as they
+    would from it. Other launchers are left to the Runner.
 
     Raises:
         UserError: If the launcher's environment is incomplete, or is not one
@@ -43,6 +58,8 @@ def join_processes(cfg: Config) -> None:
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
     if on_gpu:
         torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    if 'TORCHELASTIC_RUN_ID' in os.environ:
+        threading.Thread(target=_await_launcher, args=(os.getppid(),), daemon=True).start()
     _join(dist_cfg.get('backend', 'nccl') if on_gpu else 'gloo', dist_cfg.get('timeout'))
 
 
@@ -58,6 +75,14 @@ def _join(backend: str, seconds: float | None) -> None:
         world_size=world_size,
         **limit,
     )
+
+
+def _await_launcher(launcher: int) -> None:
+    """Ask this process to end once its parent has, which was the process ``launcher``."""
+    while os.getppid() == launcher:
+        time.sleep(1)
+    print_log(f'the launcher, process {launcher}, is gone', 'current', logging.WARNING)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def leave_processes() -> None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from mman.models.classifiers import check_exits, exit_logits
 from mman.utils import UserError
+from mman.utils.safe_loading import restrict_loading
 
 from .models import get_model, load_weights
 
@@ -59,6 +60,7 @@ class ImageInferencer(ImageClassificationInferencer):
         classes: Sequence[str] | None = None,
         exit: int | None = None,
     ):
+        restrict_loading(unsafe=False)
         if isinstance(model, nn.Module):
             if pretrained is not None:
                 load_weights(model, pretrained, aux_heads=exit is not None)

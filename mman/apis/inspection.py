@@ -1,90 +1,34 @@
 """What tools share that look inside a trained model: the model, its data, outputs of blocks."""
 
-import argparse
 import copy
 from collections.abc import Iterator, Sequence
-from types import SimpleNamespace
 
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from mman.engine.hooks import CheckpointGuardHook
 from mman.models.aux_heads.base import pooled_tokens
 from mman.models.splitters import Unit
-from mman.registry import DATASETS, MODELS
-from mman.utils import register_all_modules
+from mman.registry import DATASETS
 from mman.utils.errors import UserError
 from mman.utils.safe_loading import restrict_loading
 
-from .cli import existing_file
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
-
-# Published models are without what training alone uses.
-TRAINING_ONLY = ('aux_heads.',)
-
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every tool takes that loads a trained model."""
-    parser.add_argument('checkpoint', type=existing_file, help='checkpoint file')
-    parser.add_argument(
-        '--device', type=device, default=default_device(), help='e.g. cpu or cuda:0 [%(default)s]'
-    )
-    parser.add_argument(
-        '--unsafe-load',
-        action='store_true',
-        help='load checkpoints that can run code; only for files you trust',
-    )
-
-
-def default_device() -> str:
-    """'cuda' if there is a GPU, else 'cpu'."""
-    return 'cuda' if torch.cuda.is_available() else 'cpu'
-
-
-def device(text: str) -> str:
-    """Type of ``--device``."""
-    try:
-        torch.empty(0, device=text)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(f'{text!r} cannot be used here: {reason}') from error
-    return text
-
-
-def positive_int(text: str) -> int:
-    """Type of an argument that counts something."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} should be an integer from 1 on')
-    return int(text)
+from .models import build_local_model, build_model, load_weights
 
 
 def built_model(cfg: Config) -> nn.Module:
-    """The classifier of ``cfg`` as the Runner builds it, in eval mode.
+    """The classifier of ``cfg`` as it is trained, ``memory_budget`` applied, in eval mode.
 
     Raises:
         UserError: If the config has none, or it cannot be built.
     """
-    if cfg.get('model') is None:
-        raise UserError(f'config {cfg.filename!r} has no model')
-    register_all_modules()
+    restrict_loading()
     apply_memory_budget(cfg)
-    model = copy.deepcopy(cfg.model)
-    if cfg.get('data_preprocessor') is not None:
-        model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
-    try:
-        return MODELS.build(model).eval()
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        reason = ' '.join(str(error.args[0] if error.args else error).split())
-        raise UserError(
-            f'the model of config {cfg.filename!r} cannot be built: {reason}'
-        ) from error
+    return build_model(cfg).eval()
 
 
 def local_model(cfg: Config) -> nn.Module:
@@ -93,63 +37,30 @@ def local_model(cfg: Config) -> nn.Module:
     Raises:
         UserError: If the config has none, or it cannot be built.
     """
-    if (cfg.get('model') or {}).get('splitter') is None:
-        raise UserError(
-            f'config {cfg.filename!r} has no model.splitter: only a LocalImageClassifier is cut '
-            'into local blocks'
-        )
-    return built_model(cfg)
+    restrict_loading()
+    apply_memory_budget(cfg)
+    return build_local_model(cfg).eval()
 
 
-def load_weights(
-    model: nn.Module,
-    checkpoint: str,
-    device: str,
-    allow_missing: tuple[str, ...] = TRAINING_ONLY,
-    unsafe: bool = False,
+def loaded_model(
+    cfg: Config, checkpoint: str, device: str, aux_heads: bool = False, unsafe: bool = False
 ) -> nn.Module:
-    """Load a checkpoint that fits into a LocalImageClassifier, and move it to a device.
+    """:func:`local_model` with the weights of a checkpoint, on a device.
 
     Args:
-        model (nn.Module): The model.
-        checkpoint (str): File, or another place that mmengine loads from.
+        cfg (Config): The config.
+        checkpoint (str): See :func:`mman.apis.models.load_weights`.
         device (str): Where the model is to run.
-        allow_missing (tuple[str]): Prefixes of entries that it may lack.
-            Defaults to those of aux heads.
-        unsafe (bool): Whether a checkpoint may run code. Defaults to False.
-
-    Returns:
-        nn.Module: The model, in eval mode.
+        aux_heads (bool): Whether the checkpoint must have the aux heads.
+            Defaults to False.
+        unsafe (bool): Whether it may run code. Defaults to False.
 
     Raises:
-        UserError: If the file is refused, or is of another model or split.
+        UserError: If the config or the checkpoint is refused.
     """
-    restrict_loading(unsafe)
-    loaded = _read_checkpoint(checkpoint)
-    # Of its runner the hook asks the model and the name of the checkpoint only.
-    runner = SimpleNamespace(model=model, _load_from=checkpoint)
-    CheckpointGuardHook(allow_missing).after_load_checkpoint(runner, loaded)
-    state = loaded.get('state_dict', loaded)
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
-    model.load_state_dict(state, strict=False)
-    return model.to(device).eval()
-
-
-def _read_checkpoint(checkpoint: str) -> dict:
-    """What a checkpoint file holds, on the CPU."""
-    # Unpickling raises errors of any type on a file that is no checkpoint.
-    try:
-        loaded = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f'checkpoint {checkpoint!r} cannot be read ({type(error).__name__}: {error}); it '
-            'should be a complete file written by torch.save'
-        ) from error
-    if not isinstance(loaded, dict):
-        raise UserError(f'checkpoint {checkpoint!r} holds no dict, but a {type(loaded).__name__}')
-    return loaded
+    model = local_model(cfg)
+    load_weights(model, checkpoint, aux_heads, unsafe)
+    return model.to(device)
 
 
 def checked_block(model: nn.Module, index: int) -> int:

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mman.models.classifiers.build import block_costs
 from mman.models.memory import BlockCosts
 from mman.models.recompute import Recompute
 from mman.models.splitters import LocalBlockSplitter
@@ -17,7 +18,8 @@ from mman.models.splitters.search import least_arithmetic, smallest_peak
 from mman.registry import OPTIMIZERS, TASK_UTILS
 from mman.utils import UserError
 
-from .memory_prediction import MemoryReport, build_local_model, predict_memory
+from .memory_prediction import MemoryReport, predict_memory
+from .models import build_local_model
 
 GIB = 2**30
 _KEYS = ('gib', 'num_blocks', 'recompute')
@@ -210,7 +212,7 @@ class _Search:
     def _costs(self, batch_size: int, value: int) -> BlockCosts:
         recompute = Recompute(self.recompute[value])
         # Heads in the middle have the weights of the middle.
-        return self.model.block_costs(self.aux_head, self.units, 4, batch_size, recompute)
+        return block_costs(self.model, self.aux_head, recompute, self.units, 4, batch_size)
 
     def _within(
         self, costs: BlockCosts, count: int, batch_size: int, limit: float

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mman.models.aux_heads import MomentumAuxHead
-from mman.models.splitters.fake import fake_copy
-from mman.registry import MODELS
-from mman.utils import UserError, register_all_modules
+from mman.engine.hooks.momentum_update_hook import start_momentum_heads
+from mman.engine.standalone import StandaloneTraining
+from mman.utils import UserError
+from mman.utils.fake_copy import fake_copy
 from mman.utils.flop_count import FlopCount
 from mman.utils.live_bytes import LiveBytes
+
+from .models import build_local_model
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def measure_memory(cfg: Config, batch_size: int, device: str) -> int:
     # may still be there.
     gc.collect()
     model = build_local_model(cfg).to(device)
+    start_momentum_heads(model)
     if device == 'cpu':
         return _report(model, cfg, batch_size).peak
     train = _Iterations(model, cfg, batch_size, device)
@@ -118,41 +120,19 @@ def measure_memory(cfg: Config, batch_size: int, device: str) -> int:
     return torch.cuda.max_memory_allocated()
 
 
-def build_local_model(cfg: Config) -> nn.Module:
-    """The LocalImageClassifier of ``cfg``, in train mode, as the Runner builds it.
-
-    Raises:
-        UserError: If the config has none.
-    """
-    register_all_modules()
-    model_cfg = copy.deepcopy(cfg.get('model') or {})
-    if model_cfg.get('splitter') is None:
-        raise UserError(
-            'model.splitter is missing: only a LocalImageClassifier is cut into local blocks'
-        )
-    if cfg.get('data_preprocessor') is not None:
-        model_cfg.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
-    return MODELS.build(model_cfg).train()
-
-
-class _Iterations:
+class _Iterations(StandaloneTraining):
     """A model with its optimizers and a batch; a call runs up to the next step."""
 
     def __init__(self, model: nn.Module, cfg: Config, batch_size: int, device: str = 'cpu'):
-        self.model = model
-        for head in model.aux_heads:
-            if isinstance(head, MomentumAuxHead):
-                head.started = True
-        self.optim_wrapper = build_optim_wrapper(model, _on_cpu(cfg.optim_wrapper, device))
         self.count = cfg.optim_wrapper.get('accumulative_counts', 1)
-        self.optim_wrapper.initialize_count_status(model, 0, 10 * self.count)
+        super().__init__(model, _on_cpu(cfg.optim_wrapper, device), max_iters=10 * self.count)
         images = torch.zeros(batch_size, *model.input_shape, dtype=torch.uint8, device=device)
         samples = [DataSample().set_gt_label(0) for _ in range(batch_size)]
         self.data = dict(inputs=images, data_samples=samples)
 
     def __call__(self) -> None:
         for _ in range(self.count):
-            self.model.train_step(dict(self.data), self.optim_wrapper)
+            self.step(dict(self.data))
 
     def state(self) -> list[torch.Tensor]:
         """The tensors of the optimizers."""

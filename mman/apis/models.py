@@ -1,5 +1,6 @@
 """Models of the configs by name, and loading weights into them."""
 
+import copy
 import difflib
 import fnmatch
 from collections.abc import Mapping
@@ -9,12 +10,14 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 import mman
-from mman.registry import DATASETS, MODELS
-from mman.utils import UserError, register_all_modules
-from mman.utils.checkpoint import load_from_local
+from mman.registry import DATASETS, MODELS, register_all_modules
+from mman.utils import UserError
+from mman.utils.checkpoint_fit import fitting_weights
+from mman.utils.safe_loading import restrict_loading
 
 from .config import load_config
 
@@ -75,7 +78,8 @@ def get_model(
             device.
     """
     cfg = model if isinstance(model, Config) else load_config(config_path(model))
-    built = build_from_config(cfg)
+    restrict_loading(unsafe=False)
+    built = build_model(cfg)
     built._config, built._metainfo = cfg, None
     built._dataset_meta = _dataset_meta(cfg)
     if pretrained is not None:
@@ -104,35 +108,55 @@ def config_path(model: str) -> str:
     return str(CONFIGS / f'{model}.py')
 
 
-def build_from_config(cfg: Config) -> nn.Module:
-    """Build ``cfg.model`` as a Runner would.
+def build_model(cfg: Config) -> nn.Module:
+    """Build ``cfg.model`` as a Runner would, in train mode.
 
     Raises:
         UserError: If there is none, or it cannot be built.
     """
+    where = f'config {cfg.filename!r}' if cfg.filename else 'the config'
     if cfg.get('model') is None:
-        raise UserError(f'config {cfg.filename!r} has no model')
+        raise UserError(f'{where} has no model')
     register_all_modules()
+    restrict_loading()
     init_default_scope(cfg.get('default_scope', 'mman'))
-    model = cfg.model.to_dict()
+    model = copy.deepcopy(cfg.model)
     if cfg.get('data_preprocessor') is not None:
-        model.setdefault('data_preprocessor', cfg.data_preprocessor.to_dict())
+        model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
     try:
-        return MODELS.build(model)
+        return MODELS.build(model).train()
+    except UserError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
-        reason = ' '.join(str(error.args[0]).split()) if error.args else type(error).__name__
+        reason = ' '.join(str(error.args[0] if error.args else type(error).__name__).split())
+        raise UserError(f'the model of {where} cannot be built: {reason}') from error
+
+
+def build_local_model(cfg: Config) -> nn.Module:
+    """:func:`build_model`, which must be a LocalImageClassifier.
+
+    Raises:
+        UserError: If it is none, or it cannot be built.
+    """
+    if (cfg.get('model') or {}).get('splitter') is None:
         raise UserError(
-            f'the model of config {cfg.filename!r} cannot be built: {reason}'
-        ) from error
+            f'config {cfg.filename!r} has no model.splitter: only a LocalImageClassifier is cut '
+            'into local blocks'
+        )
+    return build_model(cfg)
 
 
-def load_weights(model: nn.Module, checkpoint: str, aux_heads: bool = False) -> Mapping[str, Any]:
-    """Load a checkpoint that fits the model exactly, running no code of the file.
+def load_weights(
+    model: nn.Module, checkpoint: str, aux_heads: bool = False, unsafe: bool = False
+) -> Mapping[str, Any]:
+    """Load a checkpoint that fits the model exactly.
 
     Args:
         model (nn.Module): A classifier.
-        checkpoint (str): A local file.
-        aux_heads (bool): Whether it must have the aux heads. Defaults to False.
+        checkpoint (str): A file, or another place that mmengine loads from.
+        aux_heads (bool): Whether it must have the aux heads. Defaults to
+            False: it has all of them or none.
+        unsafe (bool): Whether a checkpoint may run code. Defaults to False.
 
     Returns:
         Mapping: The checkpoint's ``meta``.
@@ -141,54 +165,52 @@ def load_weights(model: nn.Module, checkpoint: str, aux_heads: bool = False) -> 
         UserError: If it cannot be read or does not fit; the model is then as
             it was.
     """
-    content = read_checkpoint(checkpoint)
-    meta = content.get('meta') or {}
-    weights = {name.removeprefix('module.'): v for name, v in content['state_dict'].items()}
-    where = f'checkpoint {checkpoint!r}'
-    _check_split(model, meta, where)
-    own = model.state_dict()
-    optional = () if aux_heads or any(n.startswith(_AUX_HEADS) for n in weights) else (_AUX_HEADS,)
-    problems = {
-        'lacks': [n for n in own if n not in weights and not n.startswith(optional)],
-        'has unknown': [n for n in weights if n not in own],
-        'has misshapen': [n for n in own if n in weights and own[n].shape != weights[n].shape],
-    }
-    found = [f'{what} {_short(names)}' for what, names in problems.items() if names]
-    if found:
-        raise UserError(
-            f'{where} does not fit the model: it {"; it ".join(found)}. Use the config it was '
-            'trained with' + (', and a checkpoint with its aux heads' if aux_heads else '')
-        )
+    content = read_checkpoint(checkpoint, unsafe)
+    names = [name.removeprefix('module.') for name in content['state_dict']]
+    needed = aux_heads or any(name.startswith(_AUX_HEADS) for name in names)
+    weights = fitting_weights(
+        model,
+        content,
+        f'checkpoint {checkpoint!r}',
+        'Use the config it was trained with'
+        + (', and a checkpoint with its aux heads' if aux_heads else ''),
+        allow_missing=() if needed else (_AUX_HEADS,),
+    )
     model.load_state_dict(weights, strict=False)
-    return meta
+    return content.get('meta') or {}
 
 
-def read_checkpoint(path: str) -> dict[str, Any]:
+def read_checkpoint(path: str, unsafe: bool = False) -> dict[str, Any]:
     """A checkpoint with its weights as ``state_dict``, on the CPU.
 
+    Args:
+        path (str): A file, or another place that mmengine loads from.
+        unsafe (bool): Whether it may run code. Defaults to False.
+
     Raises:
-        UserError: If it is missing, damaged, could run code, or holds no such
-            entry.
+        UserError: If it is missing, damaged, could run code, or holds no
+            weights.
     """
-    if not Path(path).expanduser().is_file():
+    if '://' not in path and not Path(path).expanduser().is_file():
         raise UserError(f'checkpoint {path!r} should be a local file')
-    content = load_from_local(path, map_location='cpu')
-    if not isinstance(content, Mapping) or not isinstance(content.get('state_dict'), Mapping):
+    restrict_loading(unsafe)
+    try:
+        content = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
+    except UserError:
+        raise
+    except Exception as error:  # Unpickling a file that is no checkpoint raises almost anything.
         raise UserError(
-            f"checkpoint {path!r} has no 'state_dict': it should be a checkpoint of training, or a "
-            'published one'
-        )
-    return dict(content)
-
-
-def _check_split(model: nn.Module, meta: Mapping, where: str) -> None:
-    """Refuse a checkpoint of another split."""
-    saved, ends = meta.get('block_ends'), getattr(model, 'block_ends', None)
-    if saved is not None and ends is not None and list(saved) != list(ends):
-        raise UserError(
-            f'{where} has {len(saved)} local blocks ending at {_short(saved)}, the config '
-            f'{len(ends)} ending at {_short(ends)}: use the config it was trained with'
-        )
+            f'checkpoint {path!r} cannot be read ({type(error).__name__}: {error}); it should be '
+            'a complete file written by torch.save'
+        ) from error
+    if isinstance(content, Mapping) and isinstance(content.get('state_dict'), Mapping):
+        return dict(content)
+    if isinstance(content, Mapping) and content and all(map(torch.is_tensor, content.values())):
+        return dict(state_dict=content)
+    raise UserError(
+        f"checkpoint {path!r} has no 'state_dict': it should be a checkpoint of training, or a "
+        'published one'
+    )
 
 
 def _dataset_meta(cfg: Config) -> dict:
@@ -199,8 +221,3 @@ def _dataset_meta(cfg: Config) -> dict:
     if 'type' not in dataset:
         return {}
     return dict(getattr(DATASETS.get(dataset['type']), 'METAINFO', {}))
-
-
-def _short(names: list[str]) -> str:
-    """The first few names and how many more there are."""
-    return ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '')

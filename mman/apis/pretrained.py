@@ -5,15 +5,15 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 from mman.utils.checkpoint import latest_checkpoint
 from mman.utils.errors import UserError
 from mman.utils.plain_weights import read_weights
+from mman.utils.unwrap import unwrap
 
-from .plain_names import SOURCES, head_as_ours, named_as_ours
+from .from_library import SOURCES, head_as_ours, named_as_ours
 
 _KEYS = ('checkpoint', 'source', 'drop_head', 'entry', 'sha256')
 
@@ -45,7 +45,7 @@ def start_from_pretrained(runner: Runner) -> None:
             f'pretrained and load_from={runner._load_from!r} are both set: which weights to start '
             'from should be one of them'
         )
-    start = PlainStart(_model(runner), **cfg)
+    start = PlainStart(unwrap(runner.model), **cfg)
     # Now, so that what is wrong shows before data sets are read; training initialises weights.
     start.load()
     runner.register_hook(PretrainedHook(start), priority='VERY_HIGH')
@@ -182,10 +182,6 @@ def _resumes(runner: Runner) -> bool:
     if not runner._resume:
         return False
     return runner._load_from is not None or latest_checkpoint(runner.work_dir) is not None
-
-
-def _model(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _num_classes(model: nn.Module) -> int:

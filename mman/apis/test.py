@@ -1,9 +1,13 @@
 """Evaluating a checkpoint from a config."""
 
+import pickle
+from pathlib import Path
+
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
 
 from mman.engine.hooks import CheckpointGuardHook
+from mman.utils.atomic_file import write_atomically
 from mman.utils.build_errors import named_errors
 from mman.utils.errors import UserError
 from mman.utils.safe_loading import restrict_loading
@@ -11,10 +15,19 @@ from mman.validation import check_config, read_data
 
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
+from .places import try_place, write_errors
 from .runner import build_runner
 
 # Training uses them, inference does not, and a published model is without them.
 _TRAINING_ONLY = ('aux_heads.',)
+
+
+class _AtomicDump(DumpResults):
+    """mmengine's DumpResults that leaves a whole file or none."""
+
+    def compute_metrics(self, results: list) -> dict:
+        write_atomically(self.out_file_path, pickle.dumps(results))
+        return {}
 
 
 def test_model(
@@ -32,10 +45,16 @@ def test_model(
 
     Returns:
         dict: The metrics.
+
+    Raises:
+        UserError: Names the key, its value and what would be right; or the
+            place that cannot be written.
     """
     for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if cfg.get(key) is None:
             raise UserError(f'{key} is {cfg.get(key)!r} in the config; testing needs it')
+    if out is not None:
+        try_place(Path(out).parent, 'the folder of --out')
     restrict_loading(unsafe_load)
     check_config(cfg)
     set_loader_defaults(cfg)
@@ -46,9 +65,10 @@ def test_model(
         runner = build_runner(cfg)
     runner.register_hook(CheckpointGuardHook(allow_missing=_TRAINING_ONLY))
     if out is not None:
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
-    read_data(runner, 'test')
-    return runner.test()
+        runner.test_evaluator.metrics.append(_AtomicDump(out_file_path=out))
+    with write_errors(cfg.work_dir):
+        read_data(runner, 'test')
+        return runner.test()
 
 
 # pytest collects functions of this name from the modules that import them.

@@ -1,16 +1,19 @@
 """Training from a config."""
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mman.engine.survival import set_survival_defaults
+from mman.engine.fault_tolerance import set_fault_tolerance
 from mman.utils.build_errors import named_errors
 from mman.utils.checkpoint import latest_checkpoint
+from mman.utils.preempted import EXIT_CODE, Preempted
 from mman.utils.safe_loading import restrict_loading
 from mman.validation import check_amp, check_config, check_training, dry_run, read_data
 
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
+from .places import held_places
 from .pretrained import check_initialisation, start_from_pretrained
 from .runner import build_runner, log_file
 
@@ -19,7 +22,8 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
     """Train what ``cfg`` describes.
 
     What is wrong in a config is found before data is read: first keys and
-    values, then what only building shows.
+    values, then what only building shows. No other training may use the work
+    dir meanwhile.
 
     Args:
         cfg (Config): As :func:`load_config` gives it, with ``work_dir``.
@@ -30,7 +34,8 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
         Runner: The Runner after training, for :func:`summarize`.
 
     Raises:
-        UserError: Names the key, its value and what would be right.
+        UserError: Names the key, its value and what would be right; or the
+            place that another training uses or that cannot be written.
     """
     restrict_loading(unsafe_load)
     check_training(cfg)
@@ -38,17 +43,37 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
     check_amp(cfg)
     check_initialisation(cfg)
     set_loader_defaults(cfg)
-    set_survival_defaults(cfg)
-    with named_errors(cfg.to_dict(), ''):
-        apply_memory_budget(cfg)
-        runner = build_runner(cfg)
-        # The Runner itself would build it after the data was read.
-        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    dry_run(runner)
-    start_from_pretrained(runner)
-    read_data(runner, 'train', 'val')
-    runner.train()
+    set_fault_tolerance(cfg)
+    with held_places(cfg):
+        with named_errors(cfg.to_dict(), ''):
+            apply_memory_budget(cfg)
+            runner = build_runner(cfg)
+            # The Runner itself would build it after the data was read.
+            runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        dry_run(runner)
+        start_from_pretrained(runner)
+        read_data(runner, 'train', 'val')
+        runner.train()
     return runner
+
+
+def train_and_tell(cfg: Config, unsafe_load: bool = False) -> int:
+    """:func:`train_model`, then print what came out, once for all processes.
+
+    No Runner is alive any more when it returns.
+
+    Returns:
+        int: 0, or 75 if a signal ended the training early.
+    """
+    try:
+        runner = train_model(cfg, unsafe_load)
+    except Preempted as stop:
+        message, code = stop.message, EXIT_CODE
+    else:
+        message, code = summarize(runner), 0
+    if is_main_process():
+        print(message, flush=True)
+    return code
 
 
 def summarize(runner: Runner) -> str:

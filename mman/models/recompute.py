@@ -1,17 +1,20 @@
 """Recomputing activations in the backward pass instead of keeping them.
 
-Also called activation checkpointing (Chen et al. 2016).
+Also called activation checkpointing (Chen et al. 2016). Blocks and heads know
+nothing of it: it is applied from outside, to modules by name.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from functools import cache, partial
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mman.utils import UserError
+
+from .aux_heads import AuxHead
 
 #: What can be recomputed on its own: every unit of a block, the two units of a
 #: MomentumAuxHead, and a head's networks (for the last block: neck and head).
@@ -46,50 +49,111 @@ class Recompute:
         #: Named one by one, so that a name without effect can be refused.
         self.listed = () if isinstance(parts, str) and parts in SHORT_FORMS else tuple(names)
 
-    def run(
-        self,
-        part: str,
-        function: Callable,
-        *inputs: Any,
-        modules: Iterable[nn.Module] | None = None,
-    ) -> Any:
-        """``function(*inputs)``, recomputed in the backward pass if ``part`` is.
+    def apply_to_unit(self, module: nn.Module, is_stem: bool) -> None:
+        """Recompute a unit of the backbone, if it is listed.
 
         Args:
-            part (str): One of :data:`PARTS`.
-            function (Callable): A module, or a function that uses ``modules``.
-            *inputs: Its arguments.
-            modules (Iterable[nn.Module] | None): The modules that hold running
-                statistics. Defaults to None, ``function`` itself.
+            module (nn.Module): The unit as it is called in training.
+            is_stem (bool): Whether it is the stem.
         """
-        if part not in self.parts or not torch.is_grad_enabled():
-            return function(*inputs)
-        owners = (function,) if modules is None else tuple(modules)
+        if ('stem' if is_stem else 'units') in self.parts:
+            recompute(module)
+
+    def apply_to_head(self, head: AuxHead) -> None:
+        """Recompute the listed networks of an aux head and of its host.
+
+        Args:
+            head (AuxHead): One that names no networks in
+                :attr:`AuxHead.recompute_parts` is recomputed as a whole, as
+                the part 'classifier'.
+        """
+        named = head.recompute_parts
+        for part in self.parts.intersection(named):
+            for network in _modules(head, named[part]):
+                recompute(network)
+        if not named and 'classifier' in self.parts:
+            recompute(head, 'loss')
+        for child in head.children():
+            if isinstance(child, AuxHead):
+                self.apply_to_head(child)
+
+    def apply_to_neck_and_head(self, modules: Sequence[nn.Module]) -> None:
+        """Recompute what trains the last block, if 'classifier' is listed.
+
+        Args:
+            modules (Sequence[nn.Module]): (neck, head) or (head,).
+        """
+        if 'classifier' in self.parts:
+            *necks, head = modules
+            for neck in necks:
+                recompute(neck)
+            recompute(head, 'loss')
+
+
+def head_parts(head: AuxHead) -> set[str]:
+    """The parts that an aux head and its host name."""
+    hosts = (child for child in head.children() if isinstance(child, AuxHead))
+    return set(head.recompute_parts).union(*map(head_parts, hosts))
+
+
+def recompute(module: nn.Module, method: str = '__call__') -> None:
+    """Let a module compute one of its methods again in the backward pass.
+
+    The module's class becomes a subclass of the same name. A function set on
+    the instance would be kept by a deep copy, and compute with the weights of
+    the original.
+
+    Args:
+        module (nn.Module): Changed in place; keys of the state_dict stay.
+        method (str): Its method. Defaults to '__call__', the forward pass,
+            compiled or not.
+    """
+    if not getattr(type(module), '_recomputes', False):
+        module.__class__ = _recomputing(type(module), method)
+
+
+@cache
+def _recomputing(base: type[nn.Module], method: str) -> type[nn.Module]:
+    plain = getattr(base, method)
+
+    def call(self, *inputs):
+        if not torch.is_grad_enabled():
+            return plain(self, *inputs)
         # The reentrant kind gives no gradient where the input is detached.
         return checkpoint(
-            function,
+            partial(plain, self),
             *inputs,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), frozen_statistics(owners)),
+            context_fn=lambda: (nullcontext(), frozen_statistics(self)),
         )
+
+    members = {method: call, '_recomputes': True, '__module__': base.__module__}
+    return type(base.__name__, (base,), members)
+
+
+def _modules(head: AuxHead, names: Iterable[str]) -> Iterator[nn.Module]:
+    """The modules of these names, those of a ModuleList one by one; some heads lack some."""
+    for name in names:
+        module = getattr(head, name, None)
+        if isinstance(module, nn.ModuleList):
+            yield from module
+        elif module is not None:
+            yield module
 
 
 @contextmanager
-def frozen_statistics(modules: Iterable[nn.Module]) -> Iterator[None]:
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
     """Let normalisation layers in train mode leave their running statistics alone.
 
     They keep updating, by nothing: without statistics at all they would take
     other kernels, and torch would refuse the recomputation.
     """
-    norms = {
-        id(norm): norm
-        for module in modules
+    norms = [
+        norm
         for norm in module.modules()
         if getattr(norm, 'running_mean', None) is not None and hasattr(norm, 'momentum')
-    }
-    kept = [
-        (norm, norm.momentum, norm._buffers.get('num_batches_tracked')) for norm in norms.values()
     ]
+    kept = [(norm, norm.momentum, norm._buffers.get('num_batches_tracked')) for norm in norms]
     for norm, _, counter in kept:
         norm.momentum = 0.0
         if counter is not None:

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import secrets
 import zipfile
 from pathlib import Path
 
 from .errors import UserError
 
-SUFFIX = '.tmp'
+# A name like nobody else's: a work dir may hold temporary files of other programs.
+SUFFIX = '.mman-tmp'
 _MARK = b'mman-sha256:'
 _DIGITS = 64
 # The last part of a zip file: its signature, 16 bytes, and the length of the comment after it.
@@ -17,8 +19,9 @@ _END, _END_SIZE = b'PK\x05\x06', 22
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write a file so that its name has the old content or all of the new.
 
-    The bytes go to ``path`` + '.tmp', are forced to the disk and read back,
-    and only then renamed.
+    The bytes go to a file beside it, ``path`` with eight random digits and
+    ``.mman-tmp``, are forced to the disk and read back, and only then renamed.
+    Of two writers the last one wins, with all of its bytes.
 
     Raises:
         UserError: If the disk is full, the folder cannot be written, or what
@@ -26,9 +29,9 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             temporary file is gone.
     """
     path = Path(path)
-    temporary = path.with_name(path.name + SUFFIX)
+    temporary = path.with_name(f'{path.name}.{secrets.token_hex(4)}{SUFFIX}')
     try:
-        with temporary.open('wb') as file:
+        with temporary.open('xb') as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -42,11 +45,17 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise UserError(
             f'{str(path)!r}, {len(content):,} bytes, could not be written '
-            f'({error.strerror or error}); earlier files are as they were. Make room, then resume'
+            f'({error.strerror or error}); earlier files are as they were. Make room, then go on'
         ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove what killed writers left in a folder; none may be writing there."""
+    for left in Path(folder).glob(f'*{SUFFIX}'):
+        left.unlink()
 
 
 def sealed(content: bytes) -> bytes:

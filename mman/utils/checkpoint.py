@@ -102,16 +102,20 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
         Path | None: None if nothing was saved there.
 
     Raises:
-        UserError: If the file that was saved last is gone.
+        UserError: If the file that was saved last is gone, or the record of it
+            is damaged.
     """
     record = Path(work_dir) / 'last_checkpoint'
     if not record.is_file():
         return None
-    saved = Path(record.read_text().strip())
-    for candidate in (saved, Path(work_dir) / saved.name):
-        if candidate.is_file():
-            return candidate
-    raise UserError(
-        f'{str(record)!r} names {str(saved)!r}, which does not exist; give the checkpoint to '
-        'resume from, or remove that record to start from scratch'
-    )
+    advice = 'give the checkpoint to resume from, or remove that record to start from scratch'
+    try:
+        saved = Path(record.read_text().strip())
+        for candidate in (saved, Path(work_dir) / saved.name):
+            if candidate.is_file():
+                return candidate
+    # No text, no path, or a longer one than there can be.
+    except (OSError, ValueError) as error:
+        kind = getattr(error, 'strerror', None) or 'it is no text'
+        raise UserError(f'{str(record)!r} names no checkpoint ({kind}); {advice}') from error
+    raise UserError(f'{str(record)!r} names {str(saved)!r}, which does not exist; {advice}')

@@ -1,4 +1,4 @@
-"""Counting floating-point operations."""
+"""Counting floating-point operations, and operations that a device is given."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,6 +25,11 @@ _FORMULAS = {
 }
 
 
+# They give room, another look at a tensor or a type, and compute nothing.
+_NO_WORK = {'empty', 'empty_like', 'empty_strided', 'new_empty', 'new_empty_strided'}
+_NO_WORK |= {'_unsafe_view', 'promote_types'}
+
+
 class FlopCount(TorchDispatchMode):
     """Floating-point operations of matrix products, convolutions and attention.
 
@@ -47,3 +52,23 @@ class FlopCount(TorchDispatchMode):
         if formula is not None:
             self.total += formula(*args, **kwargs, out_val=out)
         return out
+
+
+class OperationCount(TorchDispatchMode):
+    """Operations of torch that compute something, of backward pass and optimizers too.
+
+    Views and allocations are left out. On a GPU an operation launches one kernel
+    or a few, which is what the time of small batches is bound by.
+
+    Attributes:
+        total (int): Operations since the mode is on.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._overloadpacket.__name__
+        self.total += func.namespace == 'aten' and not func.is_view and name not in _NO_WORK
+        return func(*args, **(kwargs or {}))

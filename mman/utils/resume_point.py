@@ -1,5 +1,6 @@
 """Finding the checkpoint that an interrupted training goes on from."""
 
+import reprlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +25,8 @@ def find_resume_point(work_dir: str | Path) -> ResumePoint:
 
     The record ``last_checkpoint`` tells which was saved last. If that one is
     damaged or gone, the one of the most iterations among the other .pth files
-    beside it is taken. Files without an optimizer's state cannot be resumed and
-    are passed over.
+    beside it is taken. Files without an optimizer's state, or whose epoch and
+    iteration are no counts, cannot be resumed and are passed over.
 
     Raises:
         UserError: If checkpoints are there, but none of them loads.
@@ -45,7 +46,7 @@ def find_resume_point(work_dir: str | Path) -> ResumePoint:
         if isinstance(content, str):
             skipped.append(content)
             damaged = True
-        elif not _can_resume(content):
+        elif not _has_state(content):
             skipped.append(_without_state(path))
         else:
             found.append((content['meta']['iter'], path))
@@ -71,18 +72,25 @@ def _problem(path: Path) -> str | None:
     content = _content(path)
     if isinstance(content, str):
         return content
-    return None if _can_resume(content) else _without_state(path)
+    return None if _has_state(content) else _without_state(path)
 
 
 def _content(path: Path) -> dict | str:
     """What a file holds, without its tensors' values; or why it cannot be read."""
     try:
-        return load_from_local(str(path), map_location='meta')
+        content = load_from_local(str(path), map_location='meta')
     except (UserError, OSError) as error:
         return str(error)
+    for key in ('epoch', 'iter') if _has_state(content) else ():
+        count = content['meta'].get(key)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            return (
+                f'checkpoint {str(path)!r} has meta.{key}={reprlib.repr(count)}, which is no count'
+            )
+    return content
 
 
-def _can_resume(content: dict) -> bool:
+def _has_state(content: dict) -> bool:
     meta = content.get('meta') if isinstance(content, dict) else None
     return isinstance(meta, dict) and 'iter' in meta and 'optimizer' in content
 

@@ -47,7 +47,7 @@ class Components:
         default: str | None = None,
         plain: bool = True,
         scoped: bool = True,
-    ) -> None:
+    ) -> Callable | None:
         """Check a dict, and all that are inside it.
 
         Args:
@@ -58,6 +58,9 @@ class Components:
             plain (bool): Whether all other keys are its class's.
             scoped (bool): Whether the default scope is searched.
 
+        Returns:
+            Callable | None: Its class or function, where that is sure.
+
         Raises:
             UserError: If it is no dict, its type is not registered, a key is
                 unknown or missing, or a value of another kind than its class says.
@@ -65,7 +68,7 @@ class Components:
         if not isinstance(value, Mapping):
             if value is None or isinstance(value, (str, int, float, list, tuple)):
                 raise UserError(f'{where}={value!r} should be a dict with the key type')
-            return
+            return None
         targets = self._targets(value, where, default, plain, scoped)
         # One name may stand for several kinds of things.
         if len(targets) == 1:
@@ -74,6 +77,7 @@ class Components:
                 check_keys(value, where, targets[0], given, (*taken, *TYPE_KEYS))
             check_kinds({k: v for k, v in value.items() if k not in taken}, where, targets[0])
         self._inside({k: v for k, v in value.items() if k not in taken}, where)
+        return targets[0] if len(targets) == 1 else None
 
     def _inside(self, value: Mapping, where: str) -> None:
         """Check the dicts right inside a dict or in its lists."""

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
+from mmengine.runner import EpochBasedTrainLoop, TestLoop, ValLoop
 from mmengine.runner.priority import get_priority
 from mmpretrain.engine import EMAHook
 from torch.utils.data import DataLoader
 
-from mman.engine.survival import RUNNER_HOOKS, SURVIVAL_HOOKS
+from mman.engine.fault_tolerance import FAULT_TOLERANCE_HOOKS, RUNNER_HOOKS
 from mman.utils.errors import UserError
 from mman.utils.signature import signature_of
 
@@ -26,9 +28,8 @@ _TYPED = {
     'model_wrapper_cfg': 'MMDistributedDataParallel',
 }
 _AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')
-_HOOK_NAMES = (
-    *RUNNER_HOOKS, *SURVIVAL_HOOKS, 'block_log', 'checkpoint_guard', 'buffer_sync', 'class_count'
-)  # fmt: skip
+_HOOK_NAMES = {'block_log', 'checkpoint_guard', 'buffer_sync', 'class_count'}
+_HOOK_NAMES.update(RUNNER_HOOKS, FAULT_TOLERANCE_HOOKS)
 _BUILT = ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn')
 # The Runner hands the rest to torch.
 _LOADER = (*_BUILT, 'num_batch_per_epoch', 'disable_subprocess_warning')
@@ -133,7 +134,7 @@ def _check_split(tree: Mapping, split: str, components: Components) -> None:
         )
     if missing:
         return
-    _check_loader(tree[loader], loader, components)
+    sampler = _check_loader(tree[loader], loader, components)
     default, by_epoch, taken = f'{split.title()}Loop', tree[loop].get('by_epoch'), ()
     if split == 'train' and 'type' not in tree[loop]:
         if not isinstance(by_epoch, bool):
@@ -142,20 +143,34 @@ def _check_split(tree: Mapping, split: str, components: Components) -> None:
                 'of a loop'
             )
         default, taken = f'{"Epoch" if by_epoch else "Iter"}BasedTrainLoop', ('by_epoch',)
-    components.check(tree[loop], loop, taken, default)
+    kind = components.check(tree[loop], loop, taken, default)
     check_ranges(tree[loop], loop)
+    if _is(sampler, InfiniteSampler) and _is(kind, EpochBasedTrainLoop, ValLoop, TestLoop):
+        remedy = ', or train_cfg.by_epoch=False' if split == 'train' else ''
+        raise UserError(
+            f'{loader}.sampler.type={tree[loader]["sampler"]["type"]!r} never ends, and '
+            f"{kind.__name__} waits for its end: take 'DefaultSampler'{remedy}"
+        )
     if split != 'train':
         _check_evaluator(tree[metrics], metrics, components, tree['model'].get('head'))
 
 
-def _check_loader(loader: Mapping, where: str, components: Components) -> None:
+def _is(kind: Any, *classes: type) -> bool:
+    return isinstance(kind, type) and issubclass(kind, classes)
+
+
+def _check_loader(loader: Mapping, where: str, components: Components) -> Any:
+    """Check a loader; the class of its sampler."""
     check_call(loader, where, DataLoader, extra=_LOADER)
     if loader.get('batch_sampler') is None and loader.get('batch_size') is None:
         raise UserError(f'{where}.batch_size is missing: the images of a batch on each process')
+    kinds = {}
     for key in _BUILT:
         needed = key in ('dataset', 'sampler') or (key in loader and key != 'batch_sampler')
         if needed or loader.get(key) is not None:
-            components.check(loader.get(key), f'{where}.{key}', scoped=not key.endswith('_fn'))
+            scoped = not key.endswith('_fn')
+            kinds[key] = components.check(loader.get(key), f'{where}.{key}', scoped=scoped)
+    return kinds['sampler']
 
 
 def _check_evaluator(value: Any, where: str, components: Components, head: Any) -> None:
@@ -180,7 +195,7 @@ def _check_evaluator(value: Any, where: str, components: Components, head: Any) 
 def _check_hooks(tree: Mapping, components: Components) -> None:
     hooks = {f'custom_hooks[{n}]': h for n, h in enumerate(tree.get('custom_hooks') or ())}
     for name, hook in (tree.get('default_hooks') or {}).items():
-        meant = None if name in _HOOK_NAMES else near_miss(str(name), _HOOK_NAMES)
+        meant = None if name in _HOOK_NAMES else near_miss(str(name), sorted(_HOOK_NAMES))
         if meant is not None:
             raise UserError(f'default_hooks has the unknown key {name!r}: did you mean {meant!r}?')
         if hook is not None:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, MODELS, OPTIMIZERS
 from mmengine.runner import BaseLoop, Runner
@@ -17,6 +16,7 @@ from mman.models.aux_heads import MomentumAuxHead
 from mman.utils.build_errors import named_errors, short
 from mman.utils.errors import UserError
 from mman.utils.random_state import unchanged_random_state
+from mman.utils.unwrap import unwrap
 
 from .config import class_name
 from .data import NotRead, Unread, check_batches, lazy_dataset, try_pipeline
@@ -48,7 +48,7 @@ def dry_run(runner: Runner) -> None:
     """
     # Its loops go over data that are not read, so they are no loops of the runner.
     trial, cfg = copy.copy(runner), runner.cfg
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap(runner.model)
     with unchanged_random_state():
         datasets = {
             split: _try_split(trial, split, getattr(model, 'input_shape', None))

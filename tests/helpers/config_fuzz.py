@@ -364,7 +364,7 @@ def _forget() -> None:
     from mmengine.visualization import Visualizer
     from mmpretrain.visualization import UniversalVisualizer
 
-    from mman.utils import register_all_modules
+    from mman.registry import register_all_modules
 
     for logger in MMLogger._instance_dict.values():
         for handler in logger.handlers:

@@ -1,8 +1,5 @@
 """Judging the converters."""
 
-import ast
-from pathlib import Path
-
 import torch
 from mmengine.config import Config
 from mmpretrain.models import build_classifier
@@ -46,22 +43,23 @@ def assert_close(scores, expected, tolerance=1e-4):
 
 
 # Small images; the networks themselves are those of the configs.
-VIT = (
-    'model.backbone.img_size=64',
-    'model.backbone.patch_size=8',
-    'model.input_shape=(3,64,64)',
-    'model.head.num_classes=7',
-    'data_preprocessor.num_classes=7',
-)
-RESNET = VIT[2:]
+RESNET = {
+    'model.input_shape': (3, 64, 64),
+    'model.head.num_classes': 7,
+    'data_preprocessor.num_classes': 7,
+}
+VIT = {'model.backbone.img_size': 64, 'model.backbone.patch_size': 8, **RESNET}
 
 
-def drawn_model(name, options, tmp_path):
+def config_of(name, options):
+    """A config of this repository, changed."""
+    cfg = Config.fromfile(f'configs/{name}.py')
+    cfg.merge_from_dict(options)
+    return cfg
+
+
+def drawn_model(cfg, tmp_path):
     """A checkpoint of a config with drawn weights and statistics, and its model."""
-    cfg = Config.fromfile(name if isinstance(name, Path) else f'configs/{name}.py')
-    for pair in options:
-        key, _, value = pair.partition('=')
-        cfg.merge_from_dict({key: ast.literal_eval(value)})
     torch.manual_seed(0)
     model = get_model(cfg)
     with torch.no_grad():
@@ -72,4 +70,4 @@ def drawn_model(name, options, tmp_path):
                 tensor += 0.02 * torch.randn_like(tensor)
     path = tmp_path / 'drawn.pth'
     torch.save(dict(meta={}, state_dict=model.state_dict()), path)
-    return path, model.eval()
+    return str(path), model.eval()

@@ -11,7 +11,7 @@ from torch import nn
 from mman.engine.hooks import MomentumUpdateHook
 from mman.engine.wrappers import LocalDistributedDataParallel
 from mman.models import MomentumAuxHead
-from mman.utils import register_all_modules
+from mman.registry import register_all_modules
 from mman.utils.live_bytes import LiveBytes
 from tests.helpers.settings import CASES as TABLE
 from tests.helpers.settings import build_model, random_batch, start_heads

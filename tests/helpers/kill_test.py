@@ -140,7 +140,7 @@ def _await_save(moments: random.Random, training: Training, work_dir: Path) -> s
     number, delay = moments.randint(1, 9), moments.uniform(0, 0.02)
     seen, there = 0, False
     while seen < number and _alive(training.pid):
-        now = any(work_dir.glob('*.pth.tmp'))
+        now = any(work_dir.glob('*.pth.*.mman-tmp'))
         seen, there = seen + (now and not there), now
         time.sleep(0.0002)
     time.sleep(delay)
@@ -177,7 +177,7 @@ def _doing(training: Training) -> str:
 
 def _left(work_dir: Path) -> str:
     """Files that a save in progress left behind."""
-    return ' '.join(sorted(path.name for path in work_dir.glob('*.tmp'))) or '-'
+    return ' '.join(sorted(path.name for path in work_dir.glob('*.mman-tmp'))) or '-'
 
 
 def _resumed_from(output: str) -> str:

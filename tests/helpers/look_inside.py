@@ -1,4 +1,4 @@
-"""A small model, its config and checkpoint, and the tools that look inside, run in this process."""
+"""A small model, its config and checkpoint, and what an analysis or a tool made of them."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from mman.apis.inspection import local_model
-from tests.helpers.settings import start_heads
+from tests.helpers.settings import model_cfg, start_heads
+from tests.helpers.stand_in_runner import SGD
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 'configs/man/resnet20_k10_digits.py'
@@ -21,6 +22,23 @@ def assert_one_error(result, *named):
     assert ': error: ' in last
     for text in named:
         assert text in last, last
+
+
+def small_config(**changes):
+    """A config of the small model of the generic tests, with some keys replaced."""
+    wrapper = dict(
+        type='BlockOptimWrapper', constructor='BlockOptimWrapperConstructor', optimizer=SGD
+    )
+    cfg = dict(
+        model=model_cfg(),
+        optim_wrapper=wrapper,
+        train_dataloader=dict(batch_size=32),
+        train_cfg=dict(max_epochs=2),
+        test_cfg=dict(),
+        test_dataloader=dict(batch_size=8),
+        test_evaluator=dict(type='Accuracy', topk=(1, 5)),
+    )
+    return Config(cfg | changes)
 
 
 def digits_config(path, images=60, **changes):

@@ -110,7 +110,7 @@ def _serve() -> None:
     from mmengine.runner import runner
 
     import mman.apis  # noqa: F401
-    from mman.utils import register_all_modules
+    from mman.registry import register_all_modules
 
     register_all_modules()
     # The log's list of versions, for which mmengine starts compilers.

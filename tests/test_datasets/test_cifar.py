@@ -127,6 +127,52 @@ def test_pickle_cannot_run_code(root):
     assert not (root / 'hacked').exists()
 
 
+class Pickled:
+    """Pickles into a call, and what is then given to ``__setstate__``."""
+
+    def __init__(self, call, *arguments, state=None):
+        self.reduced = (call, arguments, state)
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def test_pickle_cannot_call_numpy_as_it_likes(root):
+    """With NumPy's own functions some of these crash the interpreter."""
+    reconstruct, frombuffer = (np.zeros(2).__reduce_ex__(p)[0] for p in (2, 5))
+    scalar = np.uint8(0).__reduce__()[0]
+    bits, objects = np.dtype('u1'), np.dtype('O')
+    state = (3, '|', None, None, None, -1, -1, 0)
+    fields = (3, '|', None, ('a',), {'a': (objects, 3)}, 8, 1, 0)
+    empty = (reconstruct, np.ndarray, (0,), b'b')
+    wrong = [
+        Pickled(np.ndarray, (4,), objects, b'A' * 32),
+        Pickled(np.ndarray, (4,), bits),
+        Pickled(np.dtype, 'V8', False, True, state=fields),
+        Pickled(np.dtype, 'u1', False, True, state=fields),
+        Pickled(np.dtype, 'u1', False, True, state=state[:7]),
+        Pickled(reconstruct, np.ndarray, (4,), b'b'),
+        Pickled(reconstruct, np.ndarray, (0,), b'O'),
+        Pickled(*empty, state=(1, (4,), objects, False, b'A' * 32)),
+        Pickled(*empty, state=(1, (4,), bits, False, [None] * 4)),
+        Pickled(*empty, state=(1, (1000, 3072), bits, False, b'A' * 32)),
+        Pickled(*empty, state=(1, (-4, -8), bits, False, b'A' * 32)),
+        Pickled(*empty, state=(1, (2**32, 2**32), bits, False, b'')),
+        Pickled(frombuffer, b'A' * 32, objects, (4,), 'C'),
+        Pickled(frombuffer, b'A' * 32, bits, (64,), 'C'),
+        Pickled(scalar, objects, b'A' * 8),
+        Pickled(scalar, np.dtype('u8'), b'A'),
+    ]
+    path = root / 'cifar-10-batches-py' / 'test_batch'
+    contents = [pickle.dumps({'data': value}) for value in wrong]
+    # A tuple in a tuple and so on as a key, and an object numbered as if billions came before it.
+    contents += [b'})' + b'\x85' * 10**6 + b'Ns.', b'}r\xff\xff\xff\x7f.']
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(RuntimeError, match='test_batch cannot be read .* is not plain array'):
+            CIFAR10(str(root), 'test', verify=False)
+
+
 def test_checksum_on(root, monkeypatch):
     make_official(monkeypatch, root)
     assert len(CIFAR10(str(root))) == 10
@@ -164,7 +210,7 @@ def test_truncated_file(root):
         ({'data': np.zeros((1, 3072), np.uint8), 'labels': [10]}, r'label 10, .*\[0, 9\]'),
         ({'data': np.zeros((1, 3072), np.uint8), 'labels': [-1]}, r'label -1, .*\[0, 9\]'),
         ({'data': np.zeros((1, 3072), np.uint8), 'labels': [0.5]}, 'labels of float64'),
-        ({'data': np.zeros((1, 3072)), 'labels': [1]}, 'images of float64'),
+        ({'data': np.zeros((1, 3072)), 'labels': [1]}, 'other than of integers is not plain'),
         ({'data': np.zeros((1, 3000), np.uint8), 'labels': [1]}, 'cannot be read'),
         ({'data': np.zeros((0, 3072), np.uint8), 'labels': []}, '0 images'),
         ({'labels': [1]}, 'cannot be read'),

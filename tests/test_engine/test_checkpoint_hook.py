@@ -2,14 +2,15 @@
 
 import re
 import signal
+from functools import partial
 
 import pytest
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
+from mman.engine.fault_tolerance import set_fault_tolerance
 from mman.engine.hooks import CheckpointHook, PreemptionHook
-from mman.engine.survival import set_survival_defaults
 from mman.utils import UserError
 from mman.utils.checkpoint import load_from_local
 from tests.test_engine.conftest import small_model
@@ -110,6 +111,10 @@ def test_the_best_goes_after_a_better_one_has_come(build_runner, tmp_path):
     [
         (lambda: CheckpointHook(interval='1'), "checkpoint.interval='1' should be an integer"),
         (lambda: CheckpointHook(max_keep_ckpts=2.0), 'max_keep_ckpts=2.0 should be an integer'),
+        *(
+            (partial(CheckpointHook, filename_tmpl=name), f'filename_tmpl={name!r} should hold one')
+            for name in ('last.pth', '{}_{}.pth', '{epoch}.pth')
+        ),
         (lambda: PreemptionHook(interval=0), 'preemption.interval=0 should be an integer from 1'),
         (lambda: PreemptionHook(interval=True), 'preemption.interval=True should be'),
     ],
@@ -134,12 +139,12 @@ def test_signals_are_left_alone_where_nothing_saves(build_runner, tmp_path):
 
 def test_any_config_survives():
     cfg = Config(dict(train_cfg=dict(by_epoch=False, max_iters=5)))
-    set_survival_defaults(cfg)
+    set_fault_tolerance(cfg)
     assert cfg.train_cfg == dict(type='mman.ResumableIterTrainLoop', max_iters=5)
     assert cfg.default_hooks.checkpoint.type == 'mman.CheckpointHook'
     assert cfg.default_hooks.preemption.type == 'mman.PreemptionHook'
     again = cfg.to_dict()
-    set_survival_defaults(cfg)
+    set_fault_tolerance(cfg)
     assert cfg.to_dict() == again
 
 
@@ -149,7 +154,7 @@ def test_what_a_config_chooses_is_left():
         default_hooks=dict(checkpoint=dict(type='OwnHook'), preemption=dict(type='OwnSignals')),
     )
     cfg = Config(own)
-    set_survival_defaults(cfg)
+    set_fault_tolerance(cfg)
     assert cfg.train_cfg == own['train_cfg']
     assert {key: cfg.default_hooks[key] for key in own['default_hooks']} == own['default_hooks']
 
@@ -157,5 +162,5 @@ def test_what_a_config_chooses_is_left():
 def test_none_leaves_a_hook_out():
     names = ('resume_state', 'preemption', 'finite_guard', 'reproduce')
     cfg = Config(dict(default_hooks=dict.fromkeys(names)))
-    set_survival_defaults(cfg)
+    set_fault_tolerance(cfg)
     assert set(cfg.default_hooks) == {'checkpoint'}

@@ -12,8 +12,8 @@ from torch import nn
 from mman.models.aux_heads import BlockContext, LocalBatch, auglocal
 from mman.models.splitters import Unit
 from mman.models.splitters.adapters import find_adapter
-from mman.models.splitters.fake import shaped_units
 from mman.models.splitters.rebuild import copy_unit, rebuild_unit
+from mman.models.splitters.shapes import shaped_units
 from mman.registry import MODELS, UNIT_REBUILDERS
 from tests.helpers.settings import BACKBONES, model_cfg
 

@@ -43,14 +43,14 @@ def _head(type, shape=(16, 8, 8), context=None, **cfg):
 
 
 def _layers(module):
-    """The layers with parameters, as (kind, in, out, side, stride, bias)."""
+    """The layers with parameters, as (kind, in, out, [side, stride,] bias)."""
     found = []
     for m in module.modules():
         if isinstance(m, nn.Conv2d):
             side, stride = m.kernel_size[0], m.stride[0]
             found.append(('conv', m.in_channels, m.out_channels, side, stride, m.bias is not None))
         elif isinstance(m, nn.Linear):
-            found.append(('fc', m.in_features, m.out_features))
+            found.append(('fc', m.in_features, m.out_features, m.bias is not None))
         elif isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
             found.append(('bn', m.num_features))
     return found
@@ -91,8 +91,8 @@ def test_dgl_of_the_baselines(side, pooled):
     loss = head.loss(x, batch)['loss_task']
     assert grid == [(12, pooled, pooled)] and flat == [(12 * 2 * 2,)]
     conv = [('conv', 12, 12, 1, 1, False), ('bn', 12)]
-    hidden = [('fc', 48, 48), ('bn', 48)]
-    assert _layers(head) == [*conv, *conv, *conv, *hidden, *hidden, ('fc', 48, 10)]
+    hidden = [('fc', 48, 48, False), ('bn', 48)]
+    assert _layers(head) == [*conv, *conv, *conv, *hidden, *hidden, ('fc', 48, 10, True)]
     assert torch.allclose(loss, F.cross_entropy(head.head(head.pool(x)), labels))
 
 
@@ -101,9 +101,9 @@ def test_dgl_of_the_manpp_release():
     assert _layers(head) == [
         *[('conv', 16, 128, 1, 1, False), ('bn', 128)],
         *[('conv', 128, 128, 1, 1, False), ('bn', 128)] * 2,
-        *[('fc', 128, 512), ('bn', 512)],
-        *[('fc', 512, 512), ('bn', 512)] * 2,
-        ('fc', 512, 10),
+        *[('fc', 128, 512, True), ('bn', 512)],
+        *[('fc', 512, 512, True), ('bn', 512)] * 2,
+        ('fc', 512, 10, True),
     ]
 
 
@@ -128,7 +128,7 @@ def test_infopro_aux_nets(net, channels, widen, expected):
         widen=widen,
     )
     layers = [layer for layer in _layers(head) if layer[0] != 'bn']
-    layers = [layer[:5] if layer[0] == 'conv' else layer[1:] for layer in layers]
+    layers = [layer[:5] if layer[0] == 'conv' else layer[1:3] for layer in layers]
     assert layers == expected
 
 

@@ -7,6 +7,7 @@ from mmengine.dataset import default_collate
 from mmpretrain.datasets import PackInputs
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.structures import DataSample
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mman.models import BatchAugmentDataPreprocessor
 from mman.models.aux_heads import LocalBatch
@@ -123,6 +124,35 @@ def test_labels_are_moved_once_and_shared(monkeypatch):
     assert sum(isinstance(x, torch.Tensor) and x.dtype == torch.int64 for x in cast) == 1
     assert not any(isinstance(x, list | DataSample) for x in cast)
     assert torch.equal(LocalBatch(data['inputs'], samples).target, data['gt_label'])
+
+
+class Transfers(TorchDispatchMode):
+    """Shapes of what was copied from the host to the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and args[0].device != out.device:
+            self.shapes.append(tuple(out.shape))
+        return out
+
+
+@pytest.mark.parametrize('kind', [ClsDataPreprocessor, BatchAugmentDataPreprocessor])
+@pytest.mark.parametrize('scores', [False, True])
+def test_labels_of_images_one_by_one_are_moved_once(kind, scores):
+    """By mmpretrain's own too, which the configs with per-image pipelines use."""
+    _, data = batch()
+    if scores:
+        for sample in data['data_samples']:
+            sample.set_gt_score(torch.eye(4)[int(sample.gt_label)])
+    preprocessor = kind(**NORMAL).to('meta')
+    with Transfers() as moved:
+        samples = preprocessor(data, True)['data_samples']
+    assert moved.shapes == [(6, 3, 5, 4), (6,), *([(6, 4)] if scores else [])]
+    assert all(sample.gt_label.is_meta for sample in samples)
 
 
 def test_without_labels():

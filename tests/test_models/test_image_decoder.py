@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from mman.models.aux_heads import BlockContext, LocalBatch
 from mman.models.aux_heads.image_decoder import ImageDecoder, ImageNetDecoder, ResizedConv2d
-from mman.models.splitters.fake import fake_copy
 from mman.registry import MODELS
+from mman.utils.fake_copy import fake_copy
+from mman.utils.flop_count import OperationCount
 from mman.utils.live_bytes import LiveBytes
 
 
@@ -72,6 +74,28 @@ def test_factored_never_makes_the_resized_map(order):
             copied(x).sum().backward()
     resized = 4 * 16 * 64 * 32 * 32
     assert (live.peak - base < resized) == (order == 'factored')
+
+
+def test_the_matrices_are_made_once_and_only_of_real_tensors():
+    """Whatever comes first: a fake pass or inference leaves nothing that training would use."""
+    size = (19, 23)  # of no other test
+    conv = ResizedConv2d(64, 12, 3, size, factored=True)
+    x = torch.randn(2, 64, 8, 8)
+    with fake_copy(conv) as copied:
+        copied(torch.empty(2, 64, 8, 8))
+    with torch.inference_mode():
+        expected = conv(x)
+    with OperationCount() as first:
+        out = conv(x)
+    out.sum().backward()
+    with OperationCount() as later:
+        again = conv(x)
+    assert torch.equal(out, expected) and torch.equal(again, expected)
+    # Two matrices, each of an eye, a resize, a border and a concatenation.
+    assert first.total - later.total == 8
+    with fake_copy(conv) as copied:
+        assert type(copied(torch.empty(2, 64, 8, 8))) is FakeTensor
+    assert set(conv.state_dict()) == {'weight', 'bias'}
 
 
 def test_conv_first_is_another_network_with_the_same_shapes():

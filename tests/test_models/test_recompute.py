@@ -1,11 +1,14 @@
 """Recomputed training is the same training, to the last bit, in fewer bytes."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from mman.engine.hooks import MomentumUpdateHook
-from mman.models.recompute import PARTS, Recompute, frozen_statistics
+from mman.models.aux_heads import LocalBatch
+from mman.models.recompute import PARTS, frozen_statistics
 from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.live_bytes import LiveBytes
@@ -105,7 +108,7 @@ def test_statistics_are_frozen_within_and_restored_after():
     before = {key: value.clone() for key, value in norm.state_dict().items()}
     expected = norm(x).detach()
     norm.load_state_dict(before)
-    with pytest.raises(RuntimeError), frozen_statistics([norm]):
+    with pytest.raises(RuntimeError), frozen_statistics(norm):
         assert torch.equal(norm(x), expected)
         raise RuntimeError
     assert norm.momentum == 0.1
@@ -151,9 +154,31 @@ def test_a_head_without_parts_is_recomputed_as_a_whole():
 
 
 def test_inference_recomputes_nothing():
+    model = build_model('man', recompute='all')
     with torch.no_grad():
-        x = Recompute('all').run('units', nn.Linear(2, 2), torch.ones(1, 2))
+        x = model.local_blocks[0].layers[0](torch.ones(1, 3, 16, 16))
     assert not x.requires_grad
+
+
+def test_copies_compute_with_their_own_weights():
+    """What EMAHook and fake copies deepcopy, after the parts were made to recompute."""
+    model = build_model('manpp', recompute='all')
+    step(make_runner(model, [MomentumUpdateHook()]), random_batch(4))
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for p in copied.parameters():
+            p.zero_()
+    batch = random_batch(4)
+    batch = LocalBatch(batch['inputs'], batch['data_samples'])
+    for blocks in (model.local_blocks, copied.local_blocks):
+        x = batch.inputs
+        for block in blocks:
+            x, losses = block(x, batch)
+            assert x.any() == (blocks is model.local_blocks)
+    assert torch.allclose(losses['loss'], torch.tensor(10.0).log())
+    for owner in (model, copied):
+        features = torch.randn(2, *owner.aux_heads[0].context.feature_shape, requires_grad=True)
+        assert owner.aux_heads[0].mixed(features).any() == (owner is model)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from torch import nn
 
 from mman.models.splitters import LocalBlockSplitter, Unit
 from mman.models.splitters.adapters import find_adapter
-from mman.models.splitters.fake import shaped_units
+from mman.models.splitters.shapes import shaped_units
 from mman.registry import MODELS, UNIT_ADAPTERS
 from mman.utils import UserError
 from tests.helpers.settings import BACKBONES

@@ -140,6 +140,47 @@ def test_a_killed_rank_ends_the_job_and_resume_goes_on(tmp_path):
     assert (tmp_path / f'epoch_{done + 1}.pth').is_file()
 
 
+def _runs(pid):
+    """Whether a process runs; one that has ended may wait for its parent."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='needs /proc')
+def test_ranks_end_when_the_launcher_is_killed(tmp_path):
+    """With a checkpoint, as at any SIGTERM."""
+    options = [*OPTIONS, 'train_cfg.max_epochs=3000']
+    command = [ROOT / 'tools' / 'dist_train.sh', DIGITS, 2, '--work-dir', tmp_path, *options]
+    with (tmp_path / 'output.txt').open('w') as log:
+        launcher = subprocess.Popen(
+            list(map(str, command)), cwd=ROOT, env=environment(), stdout=log, stderr=log
+        )
+    ranks = []
+    try:
+        for _ in range(1800):
+            if (tmp_path / 'epoch_1.pth').exists():
+                break
+            time.sleep(0.1)
+        ranks = children(launcher.pid)
+        assert len(ranks) == 2 and all(map(_runs, ranks))
+        launcher.kill()
+        launcher.wait()
+        for _ in range(600):
+            if not any(map(_runs, ranks)):
+                break
+            time.sleep(0.1)
+        assert not any(map(_runs, ranks)), (tmp_path / 'output.txt').read_text()
+    finally:
+        launcher.kill()
+        for rank in filter(_runs, ranks):
+            os.kill(rank, signal.SIGKILL)
+    text = (tmp_path / 'output.txt').read_text()
+    assert f'the launcher, process {launcher.pid}, is gone' in text
+    assert load_from_local(tmp_path / 'preempted.pth')['meta']['iter'] >= 3
+
+
 def test_a_mistake_ends_all_ranks_in_one_line_each(tmp_path):
     result = _launch(
         'dist_train.sh',

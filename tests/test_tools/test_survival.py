@@ -41,7 +41,8 @@ def error_line(output):
 
 
 def files(tmp_path):
-    return sorted(path.name for path in (tmp_path / 'work').iterdir() if path.is_file())
+    paths = (tmp_path / 'work').glob('[!.]*')
+    return sorted(path.name for path in paths if path.is_file())
 
 
 def test_a_full_disk_keeps_what_there_is(train, tmp_path):

@@ -251,6 +251,22 @@ def test_training_does_not_run_code_from_a_checkpoint(project, tmp_path):
             ['tiny_config.py', 'tiny_config.py', '--out', 'out.txt'],
             ['--out', 'out.txt', '.pkl'],
         ),
+        (
+            'train.py',
+            ['tiny_config.py', '--work-dir', 'tiny_config.py/below'],
+            ["work_dir='tiny_config.py/below' cannot be written (Not a directory)"],
+        ),
+        (
+            'train.py',
+            ['tiny_config.py', '--work-dir', 'long' * 99],
+            ['longlong', 'cannot be used: File name too long'],
+        ),
+        (
+            'test.py',
+            ['tiny_config.py', 'tiny_config.py', '--out', '/proc/out.pkl'],
+            ["the folder of --out='/proc' cannot be written"],
+        ),
+        ('misc/print_config.py', ['tiny_config.py', '--save-path', '/proc/x.py'], ['/proc/x.py']),
         ('misc/print_config.py', ['absent.py'], ['absent.py']),
         (
             'misc/print_config.py',

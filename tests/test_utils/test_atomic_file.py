@@ -1,6 +1,7 @@
 """Files are whole or absent, and every changed byte is noticed."""
 
 import io
+import os
 import random
 import resource
 import zipfile
@@ -71,12 +72,29 @@ def test_what_reads_back_differently_is_not_kept(tmp_path, monkeypatch):
     path.write_bytes(b'before')
 
     def lose_a_byte(descriptor):
-        (tmp_path / 'model.pth.tmp').write_bytes(b'afte')
+        (file,) = tmp_path.glob('model.pth.*')
+        file.write_bytes(b'afte')
 
     monkeypatch.setattr('os.fsync', lose_a_byte)
     with pytest.raises(UserError, match='reads back differently'):
         write_atomically(path, b'after')
     assert path.read_bytes() == b'before'
+    assert [file.name for file in tmp_path.iterdir()] == ['model.pth']
+
+
+def test_two_writers_of_one_name_do_not_meet(tmp_path, monkeypatch):
+    """The second one writes all of its file while the first is about to rename."""
+    path, replace = tmp_path / 'model.pth', os.replace
+
+    def write_another(*args):
+        monkeypatch.setattr('os.replace', replace)
+        write_atomically(path, b'second')
+        assert path.read_bytes() == b'second'
+        replace(*args)
+
+    monkeypatch.setattr('os.replace', write_another)
+    write_atomically(path, b'first')
+    assert path.read_bytes() == b'first'
     assert [file.name for file in tmp_path.iterdir()] == ['model.pth']
 
 

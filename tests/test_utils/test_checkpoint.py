@@ -96,11 +96,18 @@ def test_loaders_of_other_places_are_as_strict(malicious):
     assert not trace.exists()
 
 
-def test_unsafe_is_explicit(malicious):
+def test_unsafe_is_explicit_and_lasts_until_the_opposite(malicious):
     path, trace = malicious
+    restrict_loading()
     restrict_loading(unsafe=True)
+    restrict_loading()
     load_checkpoint(torch.nn.Linear(2, 2), str(path))
     assert trace.exists()
+    trace.unlink()
+    restrict_loading(unsafe=False)
+    with pytest.raises(UserError, match='was refused'):
+        load_checkpoint(torch.nn.Linear(2, 2), str(path))
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize(

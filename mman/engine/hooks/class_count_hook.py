@@ -2,11 +2,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
 from mman.utils import UserError
+from mman.utils.unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -37,7 +37,7 @@ class ClassCountHook(Hook):
         self._check(runner, 'test', runner.test_loop)
 
     def _check(self, runner: Runner, split: str, loop: Any) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         outputs = getattr(getattr(model, 'head', None), 'num_classes', None)
         loader = getattr(loop, 'dataloader', None)
         classes = getattr(getattr(loader, 'dataset', None), 'metainfo', {}).get('classes')

@@ -5,12 +5,12 @@ from numbers import Real
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
 from mman.utils import UserError
+from mman.utils.unwrap import unwrap
 
 from ..optim import BlockOptimWrapper, BlockOptimWrapperDict
 from ..schedulers import RampCosineLR
@@ -90,7 +90,7 @@ class FiniteGuardHook(Hook):
         """Look at the losses; tell once per interval."""
         if self.policy != 'stop' or self._scaled:
             return
-        losses = getattr(_model(runner), 'block_losses', None)
+        losses = getattr(unwrap(runner.model), 'block_losses', None)
         losses = outputs['loss'].detach().reshape(1) if losses is None else losses
         if self._first is None:
             self._first = torch.zeros(len(losses), dtype=torch.int64, device=losses.device)
@@ -102,7 +102,7 @@ class FiniteGuardHook(Hook):
     def before_checkpoint(self, runner: Runner) -> None:
         """Refuse to save what is not finite."""
         self._stop_if_needed(runner)
-        model = _model(runner)
+        model = unwrap(runner.model)
         state = {name: t for name, t in model.state_dict().items() if t.is_floating_point()}
         bad = torch.stack([~tensor.isfinite().all() for tensor in state.values()]).int()
         all_reduce(bad, op='max')
@@ -184,7 +184,3 @@ def _block_of(model: torch.nn.Module, name: str) -> str:
         if name in block.state_dict():
             return f' of {block.name}'
     return ''
-
-
-def _model(runner: Runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -4,13 +4,13 @@ from functools import partial
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mman.models.aux_heads import MomentumAuxHead
-from mman.models.classifiers import LocalBlock
+from mman.models.classifiers import LocalBlock, LocalImageClassifier
 from mman.registry import HOOKS
 from mman.utils import UserError
+from mman.utils.unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -72,18 +72,10 @@ class MomentumUpdateHook(Hook):
         This is the first point after weights are initialised, loaded and
         resumed.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        blocks = model.local_blocks
-        self._pairs = [
-            (head, blocks[k + 1])
-            for k, head in enumerate(model.aux_heads)
-            if isinstance(head, MomentumAuxHead)
-        ]
+        model = unwrap(runner.model)
+        self._pairs = start_momentum_heads(model)
         if not self._pairs:
             runner.logger.warning('MomentumUpdateHook: the model has no MomentumAuxHead to update')
-        for head, block in self._pairs:
-            units = [unit.module for later in blocks[block.index :] for unit in later.units]
-            head.start(*units[: head.num_sources])
         if self.timing == 'pre_step':
             for pair in self._pairs:
                 optimizer = runner.optim_wrapper[pair[1].name].optimizer
@@ -124,6 +116,27 @@ class MomentumUpdateHook(Hook):
         if averages:
             update_average(averages, sources, self.current_decay(runner))
             torch._foreach_add_([head.num_updates for head, _ in pairs], 1)
+
+
+def start_momentum_heads(
+    model: LocalImageClassifier,
+) -> list[tuple[MomentumAuxHead, LocalBlock]]:
+    """Start every momentum head of a model, see :meth:`MomentumAuxHead.start`.
+
+    Returns:
+        list[tuple[MomentumAuxHead, LocalBlock]]: The heads, each with the block
+        that its momentum unit follows.
+    """
+    blocks = model.local_blocks
+    pairs = [
+        (head, blocks[k + 1])
+        for k, head in enumerate(model.aux_heads)
+        if isinstance(head, MomentumAuxHead)
+    ]
+    for head, block in pairs:
+        units = [unit.module for later in blocks[block.index :] for unit in later.units]
+        head.start(*units[: head.num_sources])
+    return pairs
 
 
 @torch.no_grad()

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mman.models.splitters.block_table import block_table
+from mman.models.classifiers.block_table import block_table
 from mman.registry import HOOKS
 from mman.utils.environment import command_line, environment
+from mman.utils.unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -30,7 +30,7 @@ class ReproduceHook(Hook):
     @master_only
     def before_train(self, runner: Runner) -> None:
         """Write the file."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         blocks = hasattr(model, 'block_units')
         record = dict(
             command=command_line(),

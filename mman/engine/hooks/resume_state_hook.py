@@ -2,11 +2,11 @@ import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
 from mman.utils.random_state import random_state, set_random_state
+from mman.utils.unwrap import unwrap
 
 _KEY = 'resume'
 
@@ -109,7 +109,7 @@ class ResumeStateHook(Hook):
 
     def _own_state(self, runner: Runner) -> dict:
         """What this rank alone knows."""
-        model = _unwrapped(runner)
+        model = unwrap(runner.model)
         state = dict(random=self._before_val or random_state())
         if get_world_size() > 1:
             state['buffers'] = {name: buffer.cpu() for name, buffer in model.named_buffers()}
@@ -120,7 +120,7 @@ class ResumeStateHook(Hook):
 
     @torch.no_grad()
     def _restore(self, runner: Runner) -> None:
-        model, state = _unwrapped(runner), self._pending
+        model, state = unwrap(runner.model), self._pending
         self._pending = None
         for name, buffer in model.named_buffers():
             if name in state.get('buffers', {}):
@@ -142,10 +142,6 @@ def _problem(state: dict | None, loop) -> str | None:
     if state['batch'] and state['batches'] != len(loop.dataloader):
         return f'has {state["batches"]} batches an epoch, not {len(loop.dataloader)}'
     return None
-
-
-def _unwrapped(runner: Runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _sampler(loader) -> object:

@@ -2,12 +2,12 @@ import copy
 import inspect
 from collections.abc import Mapping
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
 from mman.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 from mman.utils import UserError
+from mman.utils.unwrap import unwrap
 
 from .block_optim_wrapper_dict import BlockOptimWrapperDict
 
@@ -46,8 +46,7 @@ class BlockOptimWrapperConstructor:
         Args:
             model (nn.Module): A LocalImageClassifier, wrapped or not.
         """
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrap(model)
         if not hasattr(model, 'local_blocks'):
             raise UserError(
                 f'BlockOptimWrapperConstructor needs a LocalImageClassifier, not '

@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
 from mmengine.optim import OptimWrapper
@@ -34,29 +36,28 @@ class FlatReduction:
     def _finish(self) -> None:
         if all(wrapper.should_update() for _, wrapper in self._pending):
             blocks = [block for block, _ in self._pending]
-            average_gradients([p.grad for block in blocks for p in block.parameters()])
+            grads = [p.grad for block in blocks for p in block.parameters()]
+            average_over_ranks([grad for grad in grads if grad is not None])
             for _, wrapper in self._pending:
                 wrapper.step()
                 wrapper.zero_grad()
         self._pending.clear()
 
 
-def average_gradients(gradients: list[torch.Tensor | None]) -> None:
-    """Replace gradients by their mean over ranks, one all-reduce per dtype.
+def average_over_ranks(tensors: Iterable[torch.Tensor]) -> None:
+    """Replace tensors by their mean over ranks, one all-reduce per dtype.
 
     Args:
-        gradients (list[Tensor | None]): The same ones, None included, on all
-            ranks.
+        tensors (Iterable[Tensor]): Floating ones, the same on all ranks.
     """
     by_type: dict[torch.dtype, list[torch.Tensor]] = {}
-    for gradient in gradients:
-        if gradient is not None:
-            by_type.setdefault(gradient.dtype, []).append(gradient)
+    for tensor in tensors:
+        by_type.setdefault(tensor.dtype, []).append(tensor)
     for group in by_type.values():
-        flat = torch.cat([gradient.reshape(-1) for gradient in group])
+        flat = torch.cat([tensor.reshape(-1) for tensor in group])
         dist.all_reduce(flat)
         flat /= dist.get_world_size()
-        parts = flat.split([gradient.numel() for gradient in group])
+        means = flat.split([tensor.numel() for tensor in group])
         torch._foreach_copy_(
-            group, [part.view_as(gradient) for part, gradient in zip(parts, group, strict=True)]
+            group, [mean.view_as(tensor) for mean, tensor in zip(means, group, strict=True)]
         )

@@ -11,7 +11,7 @@ from mman.registry import MODEL_WRAPPERS
 from mman.utils import UserError
 
 from ..optim import BlockOptimWrapperDict
-from .flat_reduction import FlatReduction
+from .flat_reduction import FlatReduction, average_over_ranks
 
 
 @MODEL_WRAPPERS.register_module()
@@ -125,17 +125,7 @@ class LocalDistributedDataParallel(nn.Module):
         Counters are the same everywhere as they are. Buffers of one type go in
         one all-reduce.
         """
-        by_type: dict[torch.dtype, list[torch.Tensor]] = {}
-        for buffer in self.module.buffers():
-            if buffer.is_floating_point():
-                by_type.setdefault(buffer.dtype, []).append(buffer)
-        for buffers in by_type.values():
-            flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
-            dist.all_reduce(flat)
-            flat /= dist.get_world_size()
-            parts = flat.split([buffer.numel() for buffer in buffers])
-            for buffer, part in zip(buffers, parts, strict=True):
-                buffer.copy_(part.view_as(buffer))
+        average_over_ranks(b for b in self.module.buffers() if b.is_floating_point())
 
     def _prepare(self, blocks: Sequence[LocalBlock]) -> tuple[nn.Module, ...]:
         """What trains the blocks, after making all ranks start alike."""

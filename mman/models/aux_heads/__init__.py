@@ -2,6 +2,7 @@ from .auglocal import AugLocalAuxHead
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
 from .dgl import DGLAuxHead
+from .head_builder import HeadBuilder
 from .infopro import InfoProAuxHead
 from .infopro_imagenet import InfoProImageNetAuxHead
 from .linear import LinearAuxHead
@@ -14,6 +15,7 @@ __all__ = [
     'AuxHead',
     'BlockContext',
     'DGLAuxHead',
+    'HeadBuilder',
     'InfoProAuxHead',
     'InfoProImageNetAuxHead',
     'LinearAuxHead',

@@ -59,7 +59,7 @@ class AugLocalAuxHead(AuxHead):
             that cannot be rebuilt.
     """
 
-    parts = ('classifier',)
+    recompute_parts = dict(classifier=('net',))
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class AugLocalAuxHead(AuxHead):
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`AuxHead.logits`."""
-        return self.run('classifier', self.net, features)
+        return self.net(features)
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""

@@ -3,7 +3,6 @@ from abc import ABCMeta, abstractmethod
 
 import torch
 from mmengine.model import BaseModule
-from torch import nn
 
 from mman.utils import UserError
 
@@ -22,12 +21,13 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
         init_cfg (dict | list | None): mmengine's initialisation config.
 
     Attributes:
-        parts (tuple[str, ...]): Which of :data:`mman.models.recompute.PARTS`
-            the head's ``loss`` gives to :meth:`run`. A head that names none is
-            recomputed as a whole, as the part 'classifier'.
+        recompute_parts (dict[str, tuple[str, ...]]): Part out of
+            :data:`mman.models.recompute.PARTS` -> the attributes of the head
+            that are its networks. A head that names none is recomputed as a
+            whole, as the part 'classifier'.
     """
 
-    parts: tuple[str, ...] = ()
+    recompute_parts: dict[str, tuple[str, ...]] = {}
 
     def __init__(self, context: BlockContext, init_cfg: dict | list | None = None):
         super().__init__(init_cfg)
@@ -69,22 +69,6 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
             f'block {self.context.index} is no early exit: its {type(self).__name__} has no '
             'classifier'
         )
-
-    def run(self, part: str, network: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
-        """``network(*inputs)``, kept or recomputed as ``model.recompute`` says.
-
-        Args:
-            part (str): One of :attr:`parts`.
-            network (nn.Module): A network of the head.
-            *inputs (Tensor): Its inputs.
-        """
-        return self.context.recompute.run(part, network, *inputs)
-
-    def local_loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
-        """:meth:`loss`, recomputed as a whole if no part of it is by itself."""
-        if self.parts:
-            return self.loss(features, batch)
-        return self.context.recompute.run('classifier', self.loss, features, batch, modules=[self])
 
     def require_map(self) -> tuple[int, int, int]:
         """(C, H, W) of the features, for heads that take maps only.

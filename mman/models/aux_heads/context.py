@@ -11,7 +11,6 @@ from mmpretrain.structures import DataSample
 
 from mman.utils import UserError
 
-from ..recompute import Recompute
 from ..splitters import Unit
 
 
@@ -32,8 +31,6 @@ class BlockContext:
             heads that copy units and initialise them anew.
         end (int): Number of the last unit before ``next_units``, the stem being
             0. Defaults to 0.
-        recompute (Recompute): What the heads compute again in the backward
-            pass. Defaults to nothing.
         num_extra_tokens (int): How many of the L tokens are no patches of the
             image; they come first, the class token before others. Defaults to
             0.
@@ -47,7 +44,6 @@ class BlockContext:
     num_classes: int
     unit_init_cfg: dict | list | None = None
     end: int = 0
-    recompute: Recompute = Recompute()
     num_extra_tokens: int = 0
 
     @property

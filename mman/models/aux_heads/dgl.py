@@ -21,14 +21,16 @@ class DGLAuxHead(AuxHead):
             wide as the features, pool to 2 x 2, two hidden layers four times as
             wide. 'manpp', the network of the MAN++ release: pool to 8 x 8,
             three 1 x 1 convolutions of 128, global pool, three hidden layers of
-            512. BatchNorm and ReLU follow every hidden layer. Defaults to 'dgl'.
+            512. BatchNorm and ReLU follow every hidden layer. Hidden linear
+            layers have biases in 'manpp' only, as in the releases; BatchNorm
+            removes their effect. Defaults to 'dgl'.
         weight (float | list | dict): Weight of the loss, see
             :func:`.loss_weight.loss_weight`. Defaults to 1.0.
         init_cfg (dict | list | None): Defaults to He initialisation of
             convolutions; linear layers keep torch's own.
     """
 
-    parts = ('classifier',)
+    recompute_parts = dict(classifier=('head',))
     _INIT = dict(type='Kaiming', layer='Conv2d')
 
     def __init__(
@@ -55,7 +57,7 @@ class DGLAuxHead(AuxHead):
             *_convolutions(channels, conv),
             nn.AdaptiveAvgPool2d(grid),
             nn.Flatten(),
-            *_hidden_layers([conv * grid * grid, *hidden]),
+            *_hidden_layers([conv * grid * grid, *hidden], bias=variant == 'manpp'),
             nn.Linear(hidden[-1], context.num_classes),
         )
 
@@ -66,7 +68,7 @@ class DGLAuxHead(AuxHead):
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`AuxHead.logits`."""
-        return self.run('classifier', self.head, self.pool(self.as_map(features)))
+        return self.head(self.pool(self.as_map(features)))
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
@@ -81,9 +83,9 @@ def _convolutions(channels: int, width: int) -> list[nn.Module]:
     return layers
 
 
-def _hidden_layers(widths: list[int]) -> list[nn.Module]:
+def _hidden_layers(widths: list[int], bias: bool) -> list[nn.Module]:
     """Linear layers between the widths, each with BatchNorm and ReLU."""
     layers: list[nn.Module] = []
     for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
-        layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
+        layers += [nn.Linear(inputs, outputs, bias=bias), nn.BatchNorm1d(outputs), nn.ReLU()]
     return layers

@@ -1,5 +1,7 @@
 """The networks that rebuild an image from a feature map, for InfoPro."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -75,13 +77,23 @@ def resized(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(x, size, mode='bilinear', align_corners=True)
 
 
-@torch.no_grad()
 def _resize_and_shift(small: int, large: int, like: torch.Tensor) -> torch.Tensor:
-    """Linear resize of one axis, seen by each of three taps, (3 * small, large)."""
-    eye = torch.eye(small, device=like.device, dtype=like.dtype)
+    """Linear resize of one axis, seen by each of three taps, (3 * small, large); made once."""
+    # Fake tensors, those inside a graph and those of inference mode are of no use to other calls.
+    passing = torch.compiler.is_compiling() or torch.is_inference_mode_enabled()
+    make = _matrix if passing or type(like) is not torch.Tensor else _kept_matrix
+    return make(small, large, like.device, like.dtype)
+
+
+@torch.no_grad()
+def _matrix(small: int, large: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    eye = torch.eye(small, device=device, dtype=dtype)
     matrix = F.interpolate(eye[:, None], large, mode='linear', align_corners=True)[:, 0]
     padded = F.pad(matrix, (1, 1))
     return torch.cat([padded[:, tap : tap + large] for tap in range(3)])
+
+
+_kept_matrix = cache(_matrix)
 
 
 class ImageDecoder(nn.Module):

@@ -48,7 +48,7 @@ class InfoProAuxHead(AuxHead):
             convolutions; linear layers keep torch's own, as in the release.
     """
 
-    parts = ('decoder', 'classifier')
+    recompute_parts = dict(decoder=('decoder',), classifier=('aux_net',))
     _INIT = dict(type='Kaiming', layer='Conv2d')
 
     def __init__(
@@ -102,7 +102,7 @@ class InfoProAuxHead(AuxHead):
         """The output of the aux net; see :meth:`AuxHead.logits`."""
         if not self.has_classifier:
             return super().logits(features)
-        return self.run('classifier', self.aux_net, self.as_map(features))
+        return self.aux_net(self.as_map(features))
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
@@ -116,12 +116,12 @@ def infopro_losses(
     features, losses = head.as_map(features), {}
     if head.reconstruction_weight:
         # Never in half precision, whatever the autocast dtype of the decoder.
-        logits = head.run('decoder', head.decoder, features)
+        logits = head.decoder(features)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         bce = F.binary_cross_entropy_with_logits(logits, batch.image)
         losses['loss_reconstruction'] = head.reconstruction_weight * bce
     if head.task_weight:
-        outputs = head.run('classifier', head.aux_net, features)
+        outputs = head.aux_net(features)
         losses['loss_task'] = head.task_weight * head.criterion(outputs, batch.target)
     return losses
 

@@ -34,7 +34,7 @@ class InfoProImageNetAuxHead(AuxHead):
             of convolutions; linear layers keep torch's own.
     """
 
-    parts = ('decoder', 'classifier')
+    recompute_parts = dict(decoder=('decoder',), classifier=('aux_net',))
     _INIT = dict(type='Kaiming', layer='Conv2d')
 
     def __init__(
@@ -76,7 +76,7 @@ class InfoProImageNetAuxHead(AuxHead):
         """The output of the aux net; see :meth:`AuxHead.logits`."""
         if not self.has_classifier:
             return super().logits(features)
-        return self.run('classifier', self.aux_net, self.as_map(features))
+        return self.aux_net(self.as_map(features))
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""

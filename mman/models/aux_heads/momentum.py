@@ -3,6 +3,7 @@ import copy
 import torch
 from mmengine.model import initialize
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from mman.registry import MODELS
 from mman.utils import UserError, build_strict
@@ -47,6 +48,10 @@ class MomentumAuxHead(AuxHead):
             own.
     """
 
+    recompute_parts = dict(
+        momentum_unit=('momentum_unit',), bias_unit=('bias_unit', 'later_bias_units')
+    )
+
     def __init__(
         self,
         context: BlockContext,
@@ -89,7 +94,6 @@ class MomentumAuxHead(AuxHead):
         )
         if isinstance(self.host, MomentumAuxHead):
             raise UserError('aux_head.host should be a host head, not another MomentumAuxHead')
-        self.parts = ('momentum_unit', 'bias_unit', *self.host.parts)
 
     def init_weights(self) -> None:
         """Initialise the host, and the units where they are 'random'."""
@@ -109,14 +113,14 @@ class MomentumAuxHead(AuxHead):
 
     def mixed(self, features: torch.Tensor) -> torch.Tensor:
         """What the host head sees, (N, *shape of the output of the last unit copied)."""
-        bias = self.run('bias_unit', self.bias_unit, features)
-        momentum = self.run('momentum_unit', self.momentum_unit, features)
+        bias = self.bias_unit(features)
+        momentum = self.momentum_unit(features)
         if self.scale is None:
             mixed = bias + momentum
         else:
             mixed = self.scale * bias + (2 - self.scale) * momentum
         for unit in self.later_bias_units:
-            mixed = self.run('bias_unit', unit, mixed)
+            mixed = unit(mixed)
         return mixed
 
     @property
@@ -141,14 +145,14 @@ class MomentumAuxHead(AuxHead):
 
         Raises:
             RuntimeError: If :meth:`start` was not called, so that nothing
-                would keep the average.
+                would keep the average. On fake tensors nothing is trained.
         """
-        if not self.started:
+        if not self.started and not isinstance(features, FakeTensor):
             raise RuntimeError(
                 'the momentum units were not started: add dict(type="MomentumUpdateHook") to '
                 'custom_hooks, or call MomentumAuxHead.start in your own training loop'
             )
-        return self.host.local_loss(self.mixed(features), batch)
+        return self.host.loss(self.mixed(features), batch)
 
     @torch.no_grad()
     def start(self, *sources: nn.Module) -> None:

@@ -32,7 +32,11 @@ class PredSimAuxHead(AuxHead):
             the map. Defaults to True.
         pooled_features (int): The map is pooled, height and width halved in
             turn, until it has no more values than that or one per channel.
-            Defaults to 4096, as in the paper's code.
+            Windows and their places are those of the released code: sides are
+            powers of two; where one does not divide the map's side, the first
+            window begins half a window outside, the zeros there count in the
+            mean, and what lies beyond the last window is not seen. Defaults to
+            4096, as in the paper's code.
         init_cfg (dict | list | None): Defaults to He initialisation of
             convolutions; linear layers keep torch's own.
 
@@ -40,7 +44,7 @@ class PredSimAuxHead(AuxHead):
         UserError: If an argument is out of range, or both weights are 0.
     """
 
-    parts = ('classifier',)
+    recompute_parts = dict(classifier=('similarity', 'prediction'))
     _INIT = dict(type='Kaiming', layer='Conv2d')
 
     def __init__(
@@ -84,20 +88,20 @@ class PredSimAuxHead(AuxHead):
         """The prediction; see :meth:`AuxHead.logits`."""
         if not self.has_classifier:
             return super().logits(features)
-        return self.run('classifier', self.prediction, self.as_map(features))
+        return self.prediction(self.as_map(features))
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
         features, losses = self.as_map(features), {}
         if self.similarity_weight:
-            found = self.run('classifier', self.similarity, features)
+            found = self.similarity(features)
             labels = _label_vectors(batch.target, self.context.num_classes, found.dtype)
             # A product in half precision would round what is compared.
             with torch.autocast(found.device.type, enabled=False):
                 mse = F.mse_loss(similarities(found), similarities(labels))
             losses['loss_similarity'] = self.similarity_weight * mse
         if self.prediction_weight:
-            logits = self.run('classifier', self.prediction, features)
+            logits = self.prediction(features)
             losses['loss_task'] = self.prediction_weight * F.cross_entropy(logits, batch.target)
         return losses
 
@@ -135,13 +139,18 @@ def _similarity_net(shape: tuple[int, int, int], std: bool) -> nn.Module:
 
 def _prediction_net(shape: tuple[int, int, int], limit: int, num_classes: int) -> nn.Module:
     """The pooling and the linear layer; see :class:`PredSimAuxHead`."""
-    channels, *grid = shape
+    channels, *sides = shape
+    grid, window = list(sides), [1, 1]
     while channels * grid[0] * grid[1] > limit and max(grid) > 1:
         longer = grid.index(max(grid))
-        grid[longer] = -(-grid[longer] // 2)
+        window[longer] *= 2
+        grid[longer] = -(-sides[longer] // window[longer])
+    padding = [w // 2 if side % w else 0 for side, w in zip(sides, window, strict=True)]
     features = channels * grid[0] * grid[1]
     return nn.Sequential(
-        nn.AdaptiveAvgPool2d(tuple(grid)), nn.Flatten(), nn.Linear(features, num_classes)
+        nn.AvgPool2d(tuple(window), padding=tuple(padding)),
+        nn.Flatten(),
+        nn.Linear(features, num_classes),
     )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from mman.utils import UserError
 
 from ..aux_heads import AuxHead
-from ..recompute import Recompute
+from ..recompute import Recompute, head_parts
 
 # Beyond what a network is trained on: a slip, which would fill the memory.
 _LARGEST_SIDE = 2**14
@@ -57,7 +57,7 @@ def check_recompute(recompute: Recompute, heads: Iterable[AuxHead], backbone: nn
     Raises:
         UserError: If a part is missing, or the backbone recomputes by itself.
     """
-    parts = {'stem', 'units', 'classifier'}.union(*(head.parts for head in heads))
+    parts = {'stem', 'units', 'classifier'}.union(*map(head_parts, heads))
     for name in recompute.listed:
         if name not in parts:
             raise UserError(

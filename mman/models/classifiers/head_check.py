@@ -1,6 +1,6 @@
 """Trying aux heads out on fake tensors when a model is built."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,10 @@ from torch._subclasses.fake_tensor import (
 
 from mman.utils import UserError
 from mman.utils.build_errors import short
+from mman.utils.fake_copy import FAKE_BATCH, fake_copy
 
 from ..aux_heads import AuxHead, LocalBatch, MomentumAuxHead
-from ..splitters.fake import FAKE_BATCH, fake_copy
+from .local_block import neck_and_head_loss
 
 # A head that reads values of tensors cannot be tried out without them.
 _CANNOT_TRY = (
@@ -26,26 +27,25 @@ _CANNOT_TRY = (
 )
 
 
-def check_tail(
-    tail: nn.Module, feature_shape: Sequence[int], loss: Callable, neck: Any, head: Any
+def check_neck_and_head(
+    modules: nn.ModuleList, feature_shape: Sequence[int], neck: Any, head: Any
 ) -> None:
     """Run the neck and the head of the last block once, on fake tensors.
 
     Args:
-        tail (nn.ModuleList): The neck, if there is one, and the head.
+        modules (nn.ModuleList): The neck, if there is one, and the head.
         feature_shape (Sequence[int]): What the backbone returns for one image.
-        loss (Callable): ``loss(tail, features, batch)``, the losses.
         neck (dict | None): Config of the neck, for the message.
         head (dict): Config of the head, for the message.
 
     Raises:
         UserError: If they do not fit the features; shows both.
     """
-    with fake_copy(tail) as copied:
+    with fake_copy(modules) as copied:
         samples = [DataSample().set_gt_label(0) for _ in range(FAKE_BATCH)]
         features = torch.empty(FAKE_BATCH, *feature_shape, requires_grad=True)
         try:
-            loss(copied, features, LocalBatch(features, samples))
+            neck_and_head_loss(copied, features, LocalBatch(features, samples))
         except _CANNOT_TRY:
             return
         except UserError:
@@ -83,8 +83,6 @@ def _try_head(head: AuxHead, input_shape: tuple[int, int, int]) -> None:
         names += f' with host {type(head.host).__name__}'
     where = f'aux head {names} of block {context.index}'
     with fake_copy(head) as copied:
-        if isinstance(copied, MomentumAuxHead):
-            copied.started = True
         samples = [DataSample().set_gt_label(0) for _ in range(FAKE_BATCH)]
         batch = LocalBatch(torch.empty(FAKE_BATCH, *input_shape), samples)
         features = torch.empty(FAKE_BATCH, *context.feature_shape, requires_grad=True)

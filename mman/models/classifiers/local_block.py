@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from ..aux_heads import LocalBatch
-from ..recompute import Recompute
 from ..splitters import Unit
 from ..splitters.unit import Part
 
@@ -23,20 +22,17 @@ class LocalBlock(nn.Module):
     Args:
         index (int): Position of the block, from 0.
         units (Sequence[Unit]): Its units.
-        trainers (dict[str, nn.Module]): The modules of its loss (the aux head,
-            or the classifier's neck and head), by name in the classifier.
+        loss_modules (dict[str, nn.Module]): The modules of its loss (the aux
+            head, or the classifier's neck and head), by name in the classifier.
         loss (Callable): ``loss(features, batch)`` gives a dict of losses.
-        recompute (Recompute): Whether the units are computed again in the
-            backward pass. Defaults to not.
     """
 
     def __init__(
         self,
         index: int,
         units: Sequence[Unit],
-        trainers: dict[str, nn.Module],
+        loss_modules: dict[str, nn.Module],
         loss: Callable[[torch.Tensor, LocalBatch], Losses],
-        recompute: Recompute | None = None,
     ):
         super().__init__()
         self.index = index
@@ -44,11 +40,10 @@ class LocalBlock(nn.Module):
         # In a tuple, hence not registered a second time.
         self._layers = tuple(unit.whole for unit in units)
         self._loss = loss
-        self._recompute = recompute or Recompute()
         for unit in units:
             for path, part in unit.all_parts.items():
                 _register(self, f'backbone.{path}', part)
-        for path, part in trainers.items():
+        for path, part in loss_modules.items():
             _register(self, path, part)
 
     @property
@@ -73,9 +68,24 @@ class LocalBlock(nn.Module):
             x (Tensor): Detached output of the previous block, or the images.
             batch (LocalBatch): The training batch.
         """
-        for unit, layer in zip(self.units, self._layers, strict=True):
-            x = self._recompute.run('stem' if unit.is_stem else 'units', layer, x)
+        for layer in self._layers:
+            x = layer(x)
         return x.detach(), self._loss(x, batch)
+
+
+def neck_and_head_loss(modules: Sequence[nn.Module], x: torch.Tensor, batch: LocalBatch) -> Losses:
+    """Losses of a classifier's head, its neck before it if it has one.
+
+    Args:
+        modules (Sequence[nn.Module]): (neck, head) or (head,).
+        x (Tensor): What the backbone returns, (N, C, H, W).
+        batch (LocalBatch): The training batch.
+    """
+    *necks, head = modules
+    features = (x,)
+    for neck in necks:
+        features = neck(features)
+    return head.loss(features, list(batch.data_samples))
 
 
 def _register(root: nn.Module, path: str, part: Part) -> None:

@@ -13,18 +13,11 @@ from mman.utils import UserError, build_strict
 from mman.utils.build_errors import short
 
 from ..aux_heads import LocalBatch
-from ..memory import BlockCosts
 from ..recompute import Recompute
-from ..splitters import Unit
-from .acceleration import (
-    check_compile_options,
-    checked_memory_format,
-    compile_modules,
-    networks,
-)
+from .acceleration import check_compile_options, checked_memory_format
+from .build import block_costs, build_local_blocks, head_builder, neck_and_head
 from .checks import check_inputs, check_recompute, checked_input_shape, checked_num_classes
-from .head_builder import HeadBuilder
-from .head_check import check_aux_heads, check_tail
+from .head_check import check_aux_heads, check_neck_and_head
 from .local_block import LocalBlock, Losses
 
 
@@ -102,19 +95,19 @@ class LocalImageClassifier(ImageClassifier):
         cut = build_strict(TASK_UTILS, splitter, 'model.splitter').split
         try:
             self.block_units = cut(
-                self.backbone, self.input_shape, partial(self.block_costs, aux_head)
+                self.backbone,
+                self.input_shape,
+                partial(block_costs, self, aux_head, self.recompute),
             )
         except UserError as error:
             # The splitter knows the network, but not the keys that it comes from.
             raise UserError(f'{error}; model.backbone={short(backbone)}') from error
         # mmengine's list passes init_weights on to its members, torch's does not.
-        self.aux_heads = ModuleList(
-            self._head_builder(aux_head, self.recompute).build(self.block_units)
-        )
+        self.aux_heads = ModuleList(head_builder(self, aux_head).build(self.block_units))
         check_recompute(self.recompute, self.aux_heads, self.backbone)
         check_aux_heads(self.aux_heads, self.input_shape)
         shape = self.block_units[-1][-1].final_shape
-        check_tail(nn.ModuleList(self._tail()), shape, tail_loss, neck, head)
+        check_neck_and_head(nn.ModuleList(neck_and_head(self)), shape, neck, head)
         check_compile_options(compile)
         self.compile_options = compile
         self.memory_format = checked_memory_format(memory_format)
@@ -141,20 +134,7 @@ class LocalImageClassifier(ImageClassifier):
         are final: a Runner converts norm layers before it trains.
         """
         if self._local_blocks is None:
-            last = self.num_blocks - 1
-            self._local_blocks = tuple(
-                LocalBlock(
-                    k,
-                    units,
-                    *(self._last_trainers() if k == last else self._trainers(k)),
-                    self.recompute,
-                )
-                for k, units in enumerate(self._current_units())
-            )
-            if self.compile_options is not None:
-                layers = [layer for block in self._local_blocks for layer in block.layers]
-                heads = [network for head in self.aux_heads for network in networks(head)]
-                compile_modules([*layers, *heads], self.compile_options)
+            self._local_blocks = build_local_blocks(self)
         return self._local_blocks
 
     def train_step(
@@ -235,41 +215,6 @@ class LocalImageClassifier(ImageClassifier):
         """As ImageClassifier, in the model's memory format."""
         return super().extract_feat(inputs.contiguous(memory_format=self.memory_format), stage)
 
-    def block_costs(
-        self,
-        aux_head: dict,
-        units: Sequence[Unit],
-        num_blocks: int,
-        batch_size: int,
-        recompute: Recompute | None = None,
-    ) -> BlockCosts:
-        """What blocks cut out of the backbone would cost in training.
-
-        Args:
-            aux_head (dict): Config of the aux head of every block. Loss
-                weights that depend on the block are those in the middle.
-            units (Sequence[Unit]): All units of the backbone, with shapes.
-            num_blocks (int): K.
-            batch_size (int): Images of a batch.
-            recompute (Recompute | None): What is recomputed. Defaults to None,
-                as in this model.
-
-        Raises:
-            UserError: If the aux heads are not alike.
-        """
-        recompute = recompute or self.recompute
-        builder = self._head_builder(aux_head, recompute)
-        return BlockCosts(
-            self.backbone,
-            units,
-            partial(builder.amid, num_blocks, units),
-            nn.ModuleList(self._tail()),
-            tail_loss,
-            self.input_shape,
-            batch_size,
-            recompute,
-        )
-
     def loss(self, inputs: torch.Tensor, data_samples: list[DataSample]) -> dict:
         """The classifier's own loss on all units at once, as ImageClassifier.
 
@@ -291,47 +236,3 @@ class LocalImageClassifier(ImageClassifier):
         return LocalBatch(
             inputs, data_samples, self.data_preprocessor.mean, self.data_preprocessor.std
         )
-
-    def _head_builder(self, cfg: dict | Sequence[dict] | None, recompute: Recompute) -> HeadBuilder:
-        return HeadBuilder(
-            cfg, self.input_shape, self.num_classes, self.backbone.init_cfg, recompute
-        )
-
-    def _current_units(self) -> list[list[Unit]]:
-        """The units of every block, over the modules that the backbone has now."""
-        return [[unit.within(self.backbone) for unit in units] for units in self.block_units]
-
-    def _trainers(self, index: int) -> tuple[dict[str, nn.Module], Callable]:
-        """What trains one of the first K - 1 blocks."""
-        head = self.aux_heads[index]
-        return {f'aux_heads.{index}': head}, head.local_loss
-
-    def _last_trainers(self) -> tuple[dict[str, nn.Module], Callable]:
-        """What trains the last block: the classifier's own neck and head."""
-        trainers = {'head': self.head}
-        if self.with_neck:
-            trainers['neck'] = self.neck
-        return trainers, self._tail_loss
-
-    def _tail(self) -> list[nn.Module]:
-        """The classifier's own neck, if it has one, and head."""
-        return [self.neck, self.head] if self.with_neck else [self.head]
-
-    def _tail_loss(self, x: torch.Tensor, batch: LocalBatch) -> Losses:
-        tail = self._tail()
-        return self.recompute.run('classifier', tail_loss, tail, x, batch, modules=tail)
-
-
-def tail_loss(tail: Sequence[nn.Module], x: torch.Tensor, batch: LocalBatch) -> Losses:
-    """Losses of a classifier's head, its neck before it if it has one.
-
-    Args:
-        tail (Sequence[nn.Module]): (neck, head) or (head,).
-        x (Tensor): The last feature map, (N, C, H, W).
-        batch (LocalBatch): The training batch.
-    """
-    *necks, head = tail
-    features = (x,)
-    for neck in necks:
-        features = neck(features)
-    return head.loss(features, list(batch.data_samples))

@@ -2,17 +2,18 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from ..aux_heads import AuxHead, LocalBatch, MomentumAuxHead
+from mman.utils.fake_copy import fake_copy
+
+from ..aux_heads import AuxHead, LocalBatch
 from ..recompute import Recompute
 from ..splitters.adapters import find_adapter
-from ..splitters.fake import fake_copy
 from ..splitters.unit import Unit
 from .cost import Cost, measure
 
@@ -31,9 +32,9 @@ class BlockCosts:
         units (Sequence[Unit]): Its units, in order, with their output shapes.
         make_head (Callable): ``make_head(end)`` builds the aux head of a block
             whose last unit is number ``end``.
-        last_head (nn.Module): The network of the last block's loss.
-        last_loss (Callable): ``last_loss(last_head, x, batch)`` gives a dict of
-            losses.
+        neck_and_head (nn.ModuleList): The networks of the last block's loss.
+        last_loss (Callable): ``last_loss(neck_and_head, x, batch)`` gives a dict
+            of losses.
         input_shape (tuple[int, int, int]): (C, H, W) of an image.
         batch_size (int): Images of a batch.
         recompute (Recompute): What is recomputed in the backward pass.
@@ -44,7 +45,7 @@ class BlockCosts:
         backbone: nn.Module,
         units: Sequence[Unit],
         make_head: Callable[[int], AuxHead],
-        last_head: nn.Module,
+        neck_and_head: nn.ModuleList,
         last_loss: Callable,
         input_shape: tuple[int, int, int],
         batch_size: int,
@@ -55,7 +56,7 @@ class BlockCosts:
         self.recompute = recompute
         self._backbone = backbone
         self._make_head = make_head
-        self._last = (last_head, last_loss)
+        self._neck_and_head, self._last_loss = neck_and_head, last_loss
         self._shapes = [tuple(input_shape), *(unit.final_shape for unit in units)]
         self._measured: dict[tuple, Any] = {}
         self._heads: dict[int, Cost] = {}
@@ -127,45 +128,41 @@ class BlockCosts:
         return found
 
     def _measure_unit(self, unit: Unit, shape: tuple[int, ...], first: bool, last: bool) -> Cost:
-        module, part = unit.whole, 'stem' if unit.is_stem else 'units'
-        key = (repr(module), part, shape, first, last)
+        module = unit.whole
+        key = (repr(module), unit.is_stem, shape, first, last)
         if key not in self._measured:
             x = torch.empty(self.batch_size, *shape, requires_grad=not first)
-            self._measured[key] = measure(
-                lambda x: self.recompute.run(part, module, x), [module], x, last
-            )
+            self.recompute.apply_to_unit(module, unit.is_stem)
+            self._measured[key] = measure(module, [module], x, last)
         return self._measured[key]
 
     def _measure_head(self, end: int) -> Cost:
         head = self._make_head(end)
         key = (repr(head), head.context.feature_shape)
         if key not in self._measured:
-            self._measured[key] = self._measure_loss(
-                head, lambda head, x, batch: head.local_loss(x, batch), end
-            )
+            self._measured[key] = self._measure_loss(head, end)
         cost, self._asks[end] = self._measured[key]
         return cost
 
     def _measure_last(self) -> Cost:
-        head, loss = self._last
-
-        def recomputed(head, x, batch):
-            return self.recompute.run('classifier', loss, head, x, batch, modules=[head])
-
-        cost, _ = self._measure_loss(head, recomputed, len(self.units) - 1)
+        cost, _ = self._measure_loss(self._neck_and_head, len(self.units) - 1)
         return cost
 
-    def _measure_loss(self, head: nn.Module, loss: Callable, end: int) -> tuple[Cost, bool]:
+    def _measure_loss(self, head: nn.Module, end: int) -> tuple[Cost, bool]:
         """Cost of a loss, and whether it asks for the images in [0, 1]."""
         with fake_copy(head) as copied:
-            if isinstance(copied, MomentumAuxHead):
-                copied.started = True
+            if isinstance(copied, AuxHead):
+                self.recompute.apply_to_head(copied)
+                loss = copied.loss
+            else:
+                self.recompute.apply_to_neck_and_head(copied)
+                loss = partial(self._last_loss, copied)
             samples = [DataSample().set_gt_label(_LABEL) for _ in range(self.batch_size)]
             batch = LocalBatch(torch.empty(self.batch_size, *self._shapes[0]), samples)
             x = torch.empty(self.batch_size, *self._shapes[end + 1], requires_grad=True)
 
             def total(x):
-                losses = loss(copied, x, batch)
+                losses = loss(x, batch)
                 return sum(value for key, value in losses.items() if 'loss' in key)
 
             # What is made once per step is not part of a head's cost.

@@ -58,7 +58,7 @@ def measure(
 ) -> Cost:
     """Cost of ``function(x)``, run forward and backward.
 
-    Call it in the context of :func:`..splitters.fake.fake_copy`, on copies, so
+    Call it in the context of :func:`mman.utils.fake_copy.fake_copy`, on copies, so
     that nothing is allocated or changed.
 
     Args:

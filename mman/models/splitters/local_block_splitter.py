@@ -6,9 +6,9 @@ from mman.registry import TASK_UTILS
 from mman.utils import UserError
 
 from .adapters import find_adapter
-from .fake import shaped_units
 from .presets import DEFAULT_PRESETS, PRESETS
 from .search import Costs, smallest_peak
+from .shapes import shaped_units
 from .unit import Unit
 from .value_check import check_values
 

@@ -6,6 +6,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from mman.utils import UserError
+from mman.utils.fake_copy import fake_copy
 
 from ..unit import Unit
 from .call_tree import Call, call_tree
@@ -84,9 +85,6 @@ def _row(backbone: nn.Module, input_shape: Sequence[int], stages: Sequence[str])
 
 
 def _traced(backbone: nn.Module, input_shape: Sequence[int]) -> Call:
-    # That file finds adapters, hence imports this package.
-    from ..fake import fake_copy
-
     if any(isinstance(p, FakeTensor) for p in backbone.parameters()):
         return call_tree(backbone, input_shape)
     with fake_copy(backbone) as copied:

@@ -1,0 +1,157 @@
+"""The runs of a comparison: their configs, processes and results in one folder."""
+
+import copy
+import json
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mman.utils.errors import UserError
+
+from .grid import Candidate, Grid
+
+#: What a process trains a run with.
+PROGRAM = ('-m', 'mman.analysis.comparison.run')
+PAUSE = 0.2  # seconds between two looks at the processes
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Args:
+        candidate (Candidate): What is trained.
+        seed (int): ``randomness.seed``.
+        folder (Path): Folder of the comparison.
+    """
+
+    candidate: Candidate
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Also the name of its work dir."""
+        return f'{self.candidate.name}_seed{self.seed}'
+
+    @property
+    def work_dir(self) -> Path:
+        """Its logs and checkpoints."""
+        return self.folder / self.name
+
+    @property
+    def config(self) -> Path:
+        """Its config, as tools/train.py takes it."""
+        return self.folder / 'configs' / f'{self.name}.py'
+
+    @property
+    def result_file(self) -> Path:
+        """There once it has ended."""
+        return self.work_dir / 'result.json'
+
+    @property
+    def output(self) -> Path:
+        """What its process printed, the last start below the others."""
+        return self.work_dir / 'output.txt'
+
+    def result(self) -> dict | None:
+        """``top1`` in %, ``seconds`` and ``resumed``; None while it has not ended."""
+        return json.loads(self.result_file.read_text()) if self.result_file.is_file() else None
+
+    def cfg(self) -> Config:
+        """The config of the candidate with the seed."""
+        cfg = copy.deepcopy(self.candidate.cfg)
+        cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': self.seed}
+        return cfg
+
+
+def make_runs(grid: Grid, folder: Path) -> list[Run]:
+    """All runs of a grid, all candidates of a seed before the next seed."""
+    return [Run(one, seed, folder) for seed in grid.seeds for one in grid.trained]
+
+
+def check_configs(runs: Sequence[Run]) -> None:
+    """Refuse a folder with other runs of the same names, so that no table mixes recipes.
+
+    Raises:
+        UserError: If a config was written there before and differs.
+    """
+    for run in runs:
+        if run.config.is_file():
+            _require_same(run)
+
+
+def write_configs(runs: Sequence[Run]) -> None:
+    """Write the configs that are not there yet."""
+    for run in runs:
+        if not run.config.is_file():
+            run.config.parent.mkdir(parents=True, exist_ok=True)
+            run.cfg().dump(run.config)
+
+
+def _require_same(run: Run) -> None:
+    """Compare the config of a run with the file, key by key."""
+    old, new = (_flat(cfg.to_dict()) for cfg in (Config.fromfile(run.config), run.cfg()))
+    for key in sorted({*old, *new}):
+        if old.get(key) != new.get(key):
+            raise UserError(
+                f'{str(run.config)!r} has {key}={old.get(key)!r}, but now it would be '
+                f'{new.get(key)!r}: runs of two recipes cannot share a table; give another '
+                '--work-dir'
+            )
+
+
+def _flat(tree: Any, path: str = '') -> dict[str, Any]:
+    """Leaves by their dotted keys; an empty container is a leaf."""
+    if isinstance(tree, Mapping) and tree:
+        items = tree.items()
+    elif isinstance(tree, list | tuple) and tree:
+        items = enumerate(tree)
+    else:
+        return {path: tree}
+    return {
+        key: leaf
+        for name, value in items
+        for key, leaf in _flat(value, f'{path}.{name}' if path else str(name)).items()
+    }
+
+
+def train_all(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, int]]:
+    """Train what has not ended, so many at once.
+
+    Args:
+        runs (Sequence[Run]): Runs, their configs written.
+        jobs (int): Processes at once.
+
+    Yields:
+        tuple[Run, int]: A run that has ended, and the exit code of its process.
+    """
+    waiting = deque(run for run in runs if run.result() is None)
+    running: list[tuple[Run, subprocess.Popen]] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                run = waiting.popleft()
+                running.append((run, _start(run)))
+            time.sleep(PAUSE)
+            ended = [pair for pair in running if pair[1].poll() is not None]
+            running = [pair for pair in running if pair not in ended]
+            for run, process in ended:
+                yield run, process.returncode
+    finally:
+        for _, process in running:
+            process.terminate()
+
+
+def _start(run: Run) -> subprocess.Popen:
+    run.work_dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, *PROGRAM, *map(str, (run.config, run.work_dir, run.result_file))]
+    with run.output.open('ab') as output:
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)

@@ -1,0 +1,189 @@
+"""What a config's README row and metafile entry say, taken from the config and its model."""
+
+import functools
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mman import apis
+from mman.apis.models import build_local_model
+from mman.models.splitters.presets import DEFAULT_PRESETS, PRESETS
+from mman.registry import MODELS, register_all_modules
+from mman.utils import UserError
+from mman.utils.fake_copy import fake_copy
+from mman.utils.flop_count import FlopCount
+
+# dataset_type of the configs -> how metafiles of OpenMMLab call the data set
+DATASETS = {
+    'CIFAR10': 'CIFAR-10',
+    'Digits': 'scikit-learn digits',
+    'ImageNet': 'ImageNet-1k',
+    'STL10': 'STL-10',
+    'SVHN': 'SVHN',
+}
+# config -> scalars of its full trainings, one file a seed, below benchmarks/records
+RECORDS = {
+    'bp/resnet20_digits': '2026-11-21-digits/resnet20_digits-seed*.scalars.json',
+    'man/resnet20_k10_digits': '2026-11-21-digits/resnet20_k10_digits-seed*.scalars.json',
+}
+# Ends are listed in full up to so many blocks.
+_FEW = 8
+
+
+@dataclass(frozen=True)
+class Top1:
+    """Top-1 accuracy in %, after the last epoch, of trainings that are on record.
+
+    Args:
+        mean (float): Over the seeds.
+        std (float): Standard deviation over the seeds, of a sample.
+        seeds (int): How many.
+        record (str): Folder of the record, from the root of the repository.
+    """
+
+    mean: float
+    std: float
+    seeds: int
+    record: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What there is to say of one config.
+
+    Args:
+        name (str): 'method/file', as :func:`mman.apis.list_models` has it.
+        dataset (str): Name of the data set.
+        epochs (int): Length of the training.
+        num_blocks (int): K.
+        ends (str): Where the blocks end, in words or stage.unit.
+        source (str): Where these ends come from; empty where K leaves no choice.
+        trained (int): Parameters that are trained.
+        parameters (int): Parameters at inference.
+        flops (int): Multiply-adds of one image at inference.
+        top1 (Top1 | None): Of trainings on record, if there are any.
+    """
+
+    name: str
+    dataset: str
+    epochs: int
+    num_blocks: int
+    ends: str
+    source: str
+    trained: int
+    parameters: int
+    flops: int
+    top1: Top1 | None
+
+
+def config_facts(root: Path, name: str) -> Facts:
+    """The facts of a config, its model built as for training.
+
+    Args:
+        root (Path): Root of the repository.
+        name (str): Out of :func:`mman.apis.list_models`.
+
+    Raises:
+        UserError: If the config has no LocalImageClassifier, or names a data
+            set that ``DATASETS`` lacks, or its record is missing.
+    """
+    cfg = apis.load_config(str(root / 'configs' / f'{name}.py'))
+    if cfg.get('dataset_type') not in DATASETS:
+        raise UserError(
+            f'config {name!r}: dataset_type={cfg.get("dataset_type")!r} should be one of '
+            f'{", ".join(DATASETS)}; add it to DATASETS of {Path(__file__).name}'
+        )
+    num_blocks, ends, source, trained = _split(_text(cfg.model))
+    keys = ('backbone', 'neck', 'head', 'input_shape')
+    parameters, flops = _inference(_text({key: cfg.model.get(key) for key in keys}))
+    return Facts(
+        name=name,
+        dataset=DATASETS[cfg.dataset_type],
+        epochs=cfg.train_cfg.max_epochs,
+        num_blocks=num_blocks,
+        ends=ends,
+        source=source,
+        trained=trained,
+        parameters=parameters,
+        flops=flops,
+        top1=_top1(root, RECORDS[name]) if name in RECORDS else None,
+    )
+
+
+def _text(part: dict) -> str:
+    """A part of a config as text, which caches can compare: many configs share a network."""
+    return json.dumps(part, sort_keys=True)
+
+
+@functools.cache
+def _split(model_text: str) -> tuple[int, str, str, int]:
+    """K, ends, their source and the number of trained parameters."""
+    model = build_local_model(Config(dict(model=json.loads(model_text))))
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return model.num_blocks, _ends(model), _source(model, json.loads(model_text)), trained
+
+
+def _ends(model: nn.Module) -> str:
+    sizes = [len(units) for units in model.block_units]
+    *first, last = sizes
+    if len(sizes) == 1:
+        return 'one block'
+    if set(sizes) == {1}:
+        return 'every unit'
+    if sizes == [2] + [1] * len(sizes[1:]):
+        return 'every unit, the stem with the first'
+    if set(first) == {1}:
+        return f'every unit, the last {last} together'
+    ends = model.block_ends
+    return ' '.join(ends if len(ends) <= _FEW else [*ends[:4], '...', *ends[-4:]])
+
+
+def _source(model: nn.Module, cfg: dict) -> str:
+    """Who published these ends, if a preset lists them."""
+    key = (type(model.backbone).__name__, getattr(model.backbone, 'depth', None))
+    preset = cfg['splitter'].get('preset') or DEFAULT_PRESETS.get(key)
+    source, ends = PRESETS.get(preset, ('', {}))
+    known = ends.get(model.num_blocks, '').split()
+    return source if known and known == model.block_ends[:-1] else ''
+
+
+@functools.cache
+def _inference(network_text: str) -> tuple[int, int]:
+    """Parameters of the plain classifier, and multiply-adds of one image."""
+    register_all_modules()
+    init_default_scope('mman')
+    network = json.loads(network_text)
+    shape = network.pop('input_shape')
+    model = MODELS.build(dict(type='ImageClassifier', **network)).eval()
+    with fake_copy(model) as copied, torch.no_grad(), FlopCount() as count:
+        copied(torch.empty(1, *shape))
+    # OpenMMLab counts a multiplication with its addition once, FlopCount both.
+    return sum(p.numel() for p in model.parameters()), count.total // 2
+
+
+def _top1(root: Path, pattern: str) -> Top1:
+    """Mean and deviation over the last accuracies of a record."""
+    records = root / 'benchmarks' / 'records'
+    paths = sorted(records.glob(pattern))
+    if len(paths) < 2:
+        raise UserError(f'record {pattern!r} should be two or more files below {str(records)!r}')
+    last = [_last_accuracy(path) for path in paths]
+    folder = paths[0].parent.relative_to(root).as_posix()
+    return Top1(mean(last), stdev(last), len(last), folder)
+
+
+def _last_accuracy(path: Path) -> float:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    found = [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line]
+    if not found or not math.isfinite(found[-1]):
+        raise UserError(
+            f"{str(path)!r} has no last 'accuracy/top1'; it should be of a full training"
+        )
+    return found[-1]

@@ -1,0 +1,174 @@
+"""How well a linear classifier reads the classes from the output of every block."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mman.apis.inspection import block_outputs, plain_loader, pooled
+from mman.utils.errors import UserError
+
+from .plots import new_figure, save_png, whole_numbers
+from .tables import markdown_table, write_csv
+
+ITERATIONS = 1000
+FIELDS = ('block', 'end', 'features', 'train', 'val', 'converged')
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a linear classifier made of the features of a block.
+
+    Args:
+        features (int): Length of a feature vector.
+        train (float): Accuracy on the images it was trained on, in per cent.
+        val (float): Accuracy on the others, in per cent.
+        converged (bool): Whether its training did.
+    """
+
+    features: int
+    train: float
+    val: float
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Probes:
+    """The probes of all blocks.
+
+    Args:
+        blocks (list[Probe]): One for every block.
+        ends (list[str]): The last unit of every block.
+        network (float): Accuracy of the network itself on the validation set,
+            in per cent.
+        num_images (int): How many images the probes were trained on.
+    """
+
+    blocks: list[Probe]
+    ends: list[str]
+    network: float
+    num_images: int
+
+
+def probe_blocks(cfg: Config, model: nn.Module, images: int = 10_000) -> Probes:
+    """Train a classifier on every block's features.
+
+    Args:
+        cfg (Config): Has the training and the validation set.
+        model (nn.Module): A LocalImageClassifier in eval mode.
+        images (int): Most images to train on, drawn once and for all. Defaults
+            to 10,000.
+
+    Raises:
+        UserError: If the training images are all of one class.
+    """
+    loaders = [plain_loader(cfg, 'train_dataloader', images), plain_loader(cfg, 'val_dataloader')]
+    (train, labels, _), (test, truth, right) = (collect(model, loader) for loader in loaders)
+    if len(labels.unique()) < 2:
+        raise UserError(
+            f'images={images} gives training images of one class only; it should be larger'
+        )
+    pairs = zip(train, test, strict=True)
+    probes = [fit_probe(one, labels, other, truth) for one, other in pairs]
+    return Probes(probes, model.block_ends, 100 * right.float().mean().item(), len(labels))
+
+
+@torch.no_grad()
+def collect(
+    model: nn.Module, loader: DataLoader
+) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Run a data set through the model.
+
+    Returns:
+        tuple: Pooled features of every block, K times (N, C); labels (N, );
+        and whether the network's own head finds them, bool (N, ). On the CPU.
+    """
+    features = [[] for _ in range(model.num_blocks)]
+    labels, right = [], []
+    for data in loader:
+        data = model.data_preprocessor(data, False)
+        for k, x in enumerate(block_outputs(model, data['inputs'])):
+            features[k].append(pooled(x, model.block_units[k][-1]).float().cpu())
+        labels.append(torch.cat([sample.gt_label for sample in data['data_samples']]).cpu())
+        logits = model.head(model.neck((x,)) if model.with_neck else (x,))
+        right.append(logits.argmax(dim=1).cpu() == labels[-1])
+    return [torch.cat(batches) for batches in features], torch.cat(labels), torch.cat(right)
+
+
+def fit_probe(
+    train: torch.Tensor, labels: torch.Tensor, val: torch.Tensor, val_labels: torch.Tensor
+) -> Probe:
+    """Fit scikit-learn's logistic regression, L2 with C = 1, to standardised features.
+
+    Mean and deviation are those of the training features.
+
+    Args:
+        train (Tensor): (N, C) features to train on.
+        labels (Tensor): (N, ) classes.
+        val (Tensor): (M, C) features to test on.
+        val_labels (Tensor): (M, ) classes.
+    """
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ITERATIONS))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        model.fit(train.numpy(), labels.numpy())
+    return Probe(
+        features=train.shape[1],
+        train=100 * model.score(train.numpy(), labels.numpy()),
+        val=100 * model.score(val.numpy(), val_labels.numpy()),
+        converged=not any(issubclass(item.category, ConvergenceWarning) for item in caught),
+    )
+
+
+def probe_text(found: Probes) -> str:
+    """Accuracies in per cent as a Markdown table, and that of the network."""
+    rows = [
+        (
+            str(k),
+            end,
+            str(probe.features),
+            f'{probe.train:.2f}',
+            f'{probe.val:.2f}' + ('' if probe.converged else ' (stopped before it had converged)'),
+        )
+        for k, (end, probe) in enumerate(zip(found.ends, found.blocks, strict=True))
+    ]
+    table = markdown_table(('block', 'last unit', 'features', 'train', 'val'), rows, left=())
+    title = f'Accuracy [%] of linear probes trained on {found.num_images} images:'
+    return f'{title}\n\n{table}\n\nThe network itself: {found.network:.2f} (val)'
+
+
+def write_probes(path: str, found: Probes) -> None:
+    """Write a CSV with a line for every block, accuracies in per cent, into a new file."""
+    pairs = enumerate(zip(found.ends, found.blocks, strict=True))
+    write_csv(path, FIELDS, (dict(block=k, end=end, **vars(one)) for k, (end, one) in pairs))
+
+
+def draw_probes(path: str, found: Probes, title: str) -> None:
+    """Write accuracy over blocks, and that of the network as a line across.
+
+    Args:
+        path (str): A new .png file, 840 x 540 pixels.
+        found (Probes): The probes.
+        title (str): Above the whole.
+    """
+    probes = found.blocks
+    figure = new_figure(7, 4.5)
+    axes = figure.subplots()
+    places = range(len(probes))
+    axes.plot(places, [p.val for p in probes], 'ko-', label='linear probe, val')
+    axes.plot(places, [p.train for p in probes], 'o:', color='0.55', label='linear probe, train')
+    axes.axhline(found.network, color='black', linestyle='--', label='the network itself, val')
+    whole_numbers(axes.xaxis)
+    axes.set_xlim(-0.5, len(probes) - 0.5)
+    axes.set_xlabel('block')
+    axes.set_ylabel('accuracy [%]')
+    axes.set_title(title)
+    figure.legend(loc='outside lower center', ncols=3, frameon=False)
+    save_png(figure, path)

@@ -1,0 +1,127 @@
+"""What one or more trainings logged, as curves; the starts of resumed ones are joined."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from mman.utils.errors import UserError
+
+from .plots import LINES, legend_below, new_figure, save_png, whole_numbers
+from .run_logs import join, read_starts
+from .tables import write_csv
+
+FILE = 'vis_data/scalars.json'
+#: What is drawn unless told otherwise.
+KEYS = ('loss', 'accuracy/top1')
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity of one run.
+
+    Args:
+        run (str): Name of the run.
+        key (str): Name of the quantity in the log.
+        unit (str): What steps count, 'iteration' or 'epoch'.
+        steps (tuple[int, ...]): Going up.
+        values (tuple[float, ...]): As many.
+    """
+
+    run: str
+    key: str
+    unit: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+def read_curves(runs: Sequence[str], keys: Sequence[str] = KEYS) -> list[Curve]:
+    """The curves of runs, all keys of a run together.
+
+    A run is called by its last folder, or by the whole path where that is
+    ambiguous.
+
+    Args:
+        runs (Sequence[str]): Their work dirs, or folders of one start.
+        keys (Sequence[str]): Names in vis_data/scalars.json. Defaults to
+            :data:`KEYS`.
+
+    Raises:
+        UserError: If a run has no log, or a key was not logged.
+    """
+    names = [Path(run).resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        names = list(runs)
+    curves = []
+    for run, name in zip(runs, names, strict=True):
+        starts = read_starts(run, FILE)
+        curves += [_curve(run, name, key, starts) for key in keys]
+    return curves
+
+
+def _curve(run: str, name: str, key: str, starts: list[list[dict]]) -> Curve:
+    records = join([[one for one in start if key in one] for start in starts], 'step')
+    if not records:
+        known = sorted({key for start in starts for one in start for key in one} - {'step'})
+        raise UserError(f'run {run!r} has no {key!r} in its log, which has {", ".join(known)}')
+    values = tuple(one[key] for one in records)
+    if not all(isinstance(value, int | float) for value in values):
+        raise UserError(f'{key!r} of run {run!r} is not a number')
+    return Curve(name, key, _unit(records, starts), tuple(one['step'] for one in records), values)
+
+
+def _unit(records: list[dict], starts: list[list[dict]]) -> str:
+    """A validation has no iteration of its own; its step is the epoch where there are epochs."""
+    if 'iter' in records[0] or any('block_loss' in key for key in records[0]):
+        return 'iteration'
+    epochs = any('epoch' in one for start in starts for one in start)
+    return 'epoch' if epochs else 'iteration'
+
+
+def curve_text(curves: Sequence[Curve]) -> str:
+    """The last value of every curve, a line each."""
+    return '\n'.join(
+        f'{one.run}: {one.key} {one.values[-1]:.4g} at {one.unit} {one.steps[-1]}' for one in curves
+    )
+
+
+def write_curves(path: str, curves: Sequence[Curve]) -> None:
+    """Write a CSV with a line for every point, into a new file."""
+    lines = [
+        dict(run=one.run, key=one.key, unit=one.unit, step=step, value=value)
+        for one in curves
+        for step, value in zip(one.steps, one.values, strict=True)
+    ]
+    write_csv(path, ('run', 'key', 'unit', 'step', 'value'), lines)
+
+
+def draw_curves(path: str, curves: Sequence[Curve]) -> None:
+    """Write a panel for every key, with a line for every run and its name at the end of it.
+
+    Args:
+        path (str): A new .png file, 720 x 540 pixels a panel.
+        curves (Sequence[Curve]): The curves, all runs with the same keys.
+    """
+    keys = list(dict.fromkeys(curve.key for curve in curves))
+    runs = list(dict.fromkeys(curve.run for curve in curves))
+    figure = new_figure(6 * len(keys), 4.5)
+    for axes, key in zip(figure.subplots(1, len(keys), squeeze=False).flat, keys, strict=True):
+        _draw_panel(axes, [curve for curve in curves if curve.key == key], runs)
+        axes.set_ylabel(f'{key} [%]' if key.startswith('accuracy') else key)
+    # Lines that end close together hide each other's names.
+    legend_below(figure, figure.axes[0])
+    save_png(figure, path)
+
+
+def _draw_panel(axes: Axes, curves: Sequence[Curve], runs: Sequence[str]) -> None:
+    for curve in curves:
+        style = LINES[runs.index(curve.run) % len(LINES)]
+        # A line of one point would be invisible.
+        marker = 'o' if len(curve.steps) == 1 else None
+        axes.plot(curve.steps, curve.values, label=curve.run, marker=marker, **style)
+        end = (curve.steps[-1], curve.values[-1])
+        axes.annotate(curve.run, end, (4, 0), textcoords='offset points', fontsize=8, va='center')
+    axes.set_xlabel(' / '.join(dict.fromkeys(curve.unit for curve in curves)))
+    whole_numbers(axes.xaxis)
+    axes.margins(x=0.12)

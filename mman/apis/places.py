@@ -1,0 +1,140 @@
+"""The places that a run writes to: tried before it starts, and held by one training."""
+
+import errno
+import fcntl
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mman.utils.atomic_file import remove_leftovers
+from mman.utils.errors import UserError
+
+from .config import warn
+from .distributed import launcher_rank
+
+LOCK = '.lock'
+_LOGS = 'default_hooks.logger.out_dir'
+# Errors that only writing has.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+@contextmanager
+def held_places(cfg: Config) -> Iterator[None]:
+    """Hold the folders of a training: its work dir, and where its checkpoints go.
+
+    Rank 0 alone locks them, until the end or until it is killed, by a lock that
+    data workers do not inherit. Under the lock it removes the temporary files of
+    killed trainings.
+
+    Args:
+        cfg (Config): Has ``work_dir``, a path.
+
+    Raises:
+        UserError: If a folder is held by another training or cannot be written
+            to, at first or while it is held.
+    """
+    places = _places(cfg)
+    with ExitStack() as stack, write_errors(*places.values()):
+        if launcher_rank(cfg) == 0:
+            for key, place in places.items():
+                try_place(place, key)
+                # What goes to the logger's out_dir has the time in its name.
+                if key != _LOGS:
+                    stack.enter_context(_locked(place, key))
+        yield
+
+
+@contextmanager
+def write_errors(*places: str | Path) -> Iterator[None]:
+    """Turn the system's error on what cannot be written into one line.
+
+    Args:
+        *places (str | Path): Folders and files that are written to. The first
+            is named where the system names none.
+
+    Raises:
+        UserError: For any error on a file in these places, and for every error
+            that only writing has.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = error.filename if isinstance(error.filename, str) else None
+        within = name is not None and any(
+            Path(name).absolute().is_relative_to(Path(place).absolute()) for place in places
+        )
+        if not within and error.errno not in _FULL:
+            raise
+        raise UserError(
+            f'{str(name or places[0])!r} cannot be written ({error.strerror}): make room there, '
+            'or give another place'
+        ) from error
+
+
+def try_place(folder: str | Path, key: str) -> None:
+    """Make a folder, and write to it what leaves no trace.
+
+    Args:
+        folder (str | Path): The folder.
+        key (str): What it is called, for the error.
+
+    Raises:
+        UserError: If that fails.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    # A ValueError is a character that no path has.
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f'{key}={str(folder)!r} cannot be written ({getattr(error, "strerror", error)}): make '
+            'room there, or give another place'
+        ) from error
+
+
+@contextmanager
+def _locked(folder: str | Path, key: str) -> Iterator[None]:
+    """Keep other trainings out of a folder, and remove what killed ones left in it."""
+    file = os.open(Path(folder) / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            # No flock: forked workers keep that alive when the training itself is killed.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            holder = os.read(file, 100).decode(errors='replace')
+            raise UserError(
+                f'{key}={str(folder)!r} is in use by another training ({holder}): wait for its '
+                'end, or give another place'
+            ) from error
+        except OSError as error:
+            warn(f'{key}={str(folder)!r} cannot be locked ({error.strerror}): start no other there')
+        else:
+            os.ftruncate(file, 0)
+            os.write(file, f'process {os.getpid()} on {socket.gethostname()}'.encode())
+            remove_leftovers(folder)
+        yield
+    finally:
+        os.close(file)
+
+
+def _places(cfg: Config) -> dict[str, str]:
+    """Local folders by the key that names them; hooks add the name of the work dir to theirs."""
+    work_dir = os.path.abspath(cfg.work_dir)
+    places = {'work_dir': cfg.work_dir}
+    for key in ('default_hooks.checkpoint.out_dir', _LOGS):
+        hook = (cfg.get('default_hooks') or {}).get(key.split('.')[1]) or {}
+        folder = hook.get('out_dir')
+        if folder is None or '://' in str(folder) or str(folder) == work_dir:
+            continue
+        place = os.path.join(folder, os.path.basename(work_dir))
+        if os.path.realpath(place) != os.path.realpath(work_dir):
+            places[key] = place
+    return places

@@ -1,0 +1,45 @@
+"""mman.analysis.early_exits against counts by hand and predictions of the classifier."""
+
+import csv
+
+import pytest
+import torch
+
+from mman.analysis.early_exits import draw_exits, exit_table, measure_exits, write_exits
+from mman.apis import config_path, load_config
+from tests.helpers.look_inside import picture_size
+from tests.helpers.tables import cells
+from tests.helpers.trained_digits import CONFIG, normalised, pictures, trained_digits
+
+# ResNet-20 on 8 x 8: convolutions of every stage, shortcuts, classifier; two operations a product.
+STAGES = 2 * 9 * (3 * 16 * 64 + 6 * 16 * 16 * 64)
+STAGES += 2 * 9 * 16 * (16 * 32 + 5 * 32 * 32) + 2 * 16 * 32 * 16
+STAGES += 2 * 9 * 4 * (32 * 64 + 5 * 64 * 64) + 2 * 32 * 64 * 4
+WHOLE = STAGES + 2 * 64 * 10
+# The stem, the two copies of the next unit, and the classifier; not the decoder.
+STEM = 3 * 16 * 9 + 2 * 16
+COPIES = 2 * 2 * (16 * 16 * 9 + 2 * 16)
+AUX_NET = (16 * 32 + 32 * 32) * 9 + 2 * 2 * 32 + 32 * 128 + 128 + 128 * 10 + 10
+
+
+def test_digits(tmp_path):
+    _, model = trained_digits()
+    results = measure_exits(load_config(config_path(CONFIG)), model)
+    write_exits(tmp_path / 'x.csv', results)
+    with (tmp_path / 'x.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row['block']) for row in rows] == list(range(10))
+    assert rows[0]['units'] == 'stem' and rows[-1]['units'] == '3.2'
+    assert int(rows[-1]['parameters']) == 272_474
+    assert int(rows[0]['parameters']) == STEM + COPIES + AUX_NET
+    assert int(rows[-1]['flops']) == WHOLE
+    images, labels = pictures()
+    with torch.no_grad():
+        whole = model(normalised(images)).argmax(1).numpy()
+        first = model.aux_heads[0].logits(model.local_blocks[0].layers[0](normalised(images)))
+    for row, found in ((rows[-1], whole), (rows[0], first.argmax(1).numpy())):
+        assert float(row['accuracy']) == pytest.approx(100 * (found == labels).mean())
+    last = cells(exit_table(results))[-1]
+    assert (last['parameters'], last['classifier']) == ('272,474', 'LinearClsHead')
+    draw_exits(tmp_path / 'x.png', results, 'exits')
+    assert picture_size(tmp_path / 'x.png') == (1320, 540)
