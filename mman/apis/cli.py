@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from mmengine.config import DictAction
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+from mman.validation import LAUNCHERS
 
 
 class OptionsAction(DictAction):

@@ -9,17 +9,15 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.device import get_device
 
 from mman.utils.build_errors import reason
 from mman.utils.errors import UserError
 from mman.utils.resume_point import find_resume_point
+from mman.validation import check_top_level, class_name
 
-from .checks import check_top_level
 from .distributed import RANKS
 
 _SUFFIXES = ('.py', '.yml', '.yaml', '.json')
-_AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')
 _AMP_KINDS = {'OptimWrapper': 'AmpOptimWrapper', 'BlockOptimWrapper': 'BlockAmpOptimWrapper'}
 
 
@@ -179,7 +177,7 @@ def set_amp(cfg: Config, amp: bool) -> None:
     wrapper = cfg.get('optim_wrapper')
     if wrapper is None:
         raise UserError('--amp changes optim_wrapper, which the config does not have')
-    kind = _class_name(wrapper.get('type', _default_wrapper(wrapper)))
+    kind = class_name(wrapper.get('type', _default_wrapper(wrapper)))
     if kind not in _AMP_KINDS and kind not in _AMP_KINDS.values():
         raise UserError(
             f'--amp cannot change optim_wrapper.type={kind!r}; it should be one of '
@@ -190,51 +188,10 @@ def set_amp(cfg: Config, amp: bool) -> None:
         wrapper.setdefault('loss_scale', 'dynamic')
 
 
-def check_amp(cfg: Config) -> None:
-    """Refuse mixed precision that the device cannot do, before anything is built.
-
-    Raises:
-        UserError: For mmengine's wrapper, and for float16 in local blocks,
-            without an accelerator.
-    """
-    wrapper = cfg.get('optim_wrapper') or {}
-    kind = _class_name(wrapper.get('type', ''))
-    half = kind == 'BlockAmpOptimWrapper' and wrapper.get('dtype', 'float16') == 'float16'
-    device = get_device()
-    if device in _AMP_DEVICES or not (half or kind == 'AmpOptimWrapper'):
-        return
-    what = f'optim_wrapper.type={kind!r} (--amp)'
-    remedy = 'train without it'
-    if half:
-        what += " with dtype='float16'"
-        remedy += ", or with dtype='bfloat16'"
-    raise UserError(
-        f'{what} needs one of {", ".join(_AMP_DEVICES)}, but the device is {device!r}; {remedy}'
-    )
-
-
-def check_recompute(cfg: Config) -> None:
-    """Refuse mmengine's own switch, which would update running statistics twice a step.
-
-    Raises:
-        UserError: If it is set.
-    """
-    if cfg.get('activation_checkpointing') is not None:
-        raise UserError(
-            f'activation_checkpointing={cfg.activation_checkpointing!r} is not for local blocks: '
-            "leave it out and set model.recompute, to 'block' or 'all' for instance"
-        )
-
-
 def _default_wrapper(wrapper: Mapping) -> str:
     """What is built from an optim_wrapper without a type."""
-    blocks = _class_name(wrapper.get('constructor', '')) == 'BlockOptimWrapperConstructor'
+    blocks = class_name(wrapper.get('constructor', '')) == 'BlockOptimWrapperConstructor'
     return 'BlockOptimWrapper' if blocks else 'OptimWrapper'
-
-
-def _class_name(kind: Any) -> str:
-    """Name without the scope of a registered class."""
-    return getattr(kind, '__name__', str(kind)).split('.')[-1]
 
 
 def set_loader_defaults(cfg: Config) -> None:

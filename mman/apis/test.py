@@ -11,8 +11,8 @@ from mman.utils.atomic_file import write_atomically
 from mman.utils.build_errors import named_errors
 from mman.utils.errors import UserError
 from mman.utils.safe_loading import restrict_loading
+from mman.validation import check_config, read_data
 
-from .checks import check_config, read_data
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
 from .places import try_place, write_errors

@@ -4,21 +4,14 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from mman.engine.fault_tolerance import set_fault_tolerance
 from mman.utils.build_errors import named_errors
 from mman.utils.checkpoint import latest_checkpoint
 from mman.utils.preempted import EXIT_CODE, Preempted
 from mman.utils.safe_loading import restrict_loading
+from mman.validation import check_amp, check_config, check_training, dry_run, read_data
 
-from .checks import (
-    check_config,
-    check_momentum,
-    check_training,
-    read_data,
-    try_parts,
-    try_preprocessor,
-)
-from .config import check_amp, check_recompute, set_loader_defaults
-from .fault_tolerance import set_fault_tolerance
+from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
 from .places import held_places
 from .pretrained import check_initialisation, start_from_pretrained
@@ -48,19 +41,16 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
     check_training(cfg)
     check_config(cfg)
     check_amp(cfg)
-    check_recompute(cfg)
     check_initialisation(cfg)
     set_loader_defaults(cfg)
     set_fault_tolerance(cfg)
-    try_parts(cfg)
     with held_places(cfg):
         with named_errors(cfg.to_dict(), ''):
             apply_memory_budget(cfg)
             runner = build_runner(cfg)
             # The Runner itself would build it after the data was read.
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-        check_momentum(runner)
-        try_preprocessor(runner)
+        dry_run(runner)
         start_from_pretrained(runner)
         read_data(runner, 'train', 'val')
         runner.train()

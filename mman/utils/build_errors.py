@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.registry import build_from_cfg
 
 from .errors import UserError
+from .signature import check_keys
 
 _LONG = 500
 
@@ -33,7 +34,10 @@ def named_errors(tree: Mapping, where: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        path, part = _being_built(error, tree, where)
+        path, part, call = _being_built(error, tree, where)
+        if call is not None:
+            # What does not fit a constructor says more than Python does.
+            check_keys(call[1], path, call[0])
         raise UserError(f'{path}={short(part)} cannot be used: {reason(error)}') from error
 
 
@@ -65,15 +69,21 @@ def _cut(text: str) -> str:
     return text if len(text) <= 120 else f'{text[:120]} ...'
 
 
-def _being_built(error: Exception, tree: Mapping, where: str) -> tuple[str, Any]:
-    """Path and config of the innermost thing that a registry was building."""
-    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+def _being_built(error: Exception, tree: Mapping, where: str) -> tuple[str, Any, tuple | None]:
+    """Path and config of the innermost thing that a registry was building.
+
+    With its class and arguments if it is the call of the class that failed.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
         if frame.f_code is not build_from_cfg.__code__:
             continue
-        path = _find(frame.f_locals['cfg'], tree, where)
+        found = frame.f_locals
+        path = _find(found['cfg'], tree, where)
         if path is not None:
-            return path, frame.f_locals['cfg']
-    return where or 'the config', tree
+            called = frame is frames[-1] and 'obj_cls' in found
+            return path, found['cfg'], (found['obj_cls'], found['args']) if called else None
+    return where or 'the config', tree, None
 
 
 def _find(wanted: Mapping, value: Any, path: str) -> str | None:

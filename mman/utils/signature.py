@@ -1,18 +1,21 @@
-"""What keys a class or function takes, and of what types."""
+"""What keys a class or function takes, and errors of those that it does not."""
 
 import ast
+import difflib
 import inspect
 import textwrap
-import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from torch import nn
 
-# What an annotation may raise that names something missing: it then tells nothing of a value.
-_UNREADABLE = (AttributeError, ImportError, NameError, SyntaxError, TypeError)
+from .errors import UserError
+
 _KEYED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+# Known to registries, not to the classes in them.
+TYPE_KEYS = ('type', '_scope_')
 
 
 @dataclass
@@ -20,8 +23,7 @@ class Signature:
     """The keys of a constructor or function.
 
     Attributes:
-        parameters (dict[str, inspect.Parameter]): By name, in order, with
-            annotations as objects where they could be evaluated.
+        parameters (dict[str, inspect.Parameter]): By name, in order.
         required (set[str]): Those of the outermost constructor without a default.
         open (bool): Whether it takes further keys, whose names cannot be known.
     """
@@ -42,16 +44,57 @@ def signature_of(target: Callable) -> Signature:
     Args:
         target (Callable): A class, or a function.
     """
-    found = Signature()
-    steps = _constructors(target) if inspect.isclass(target) else [target]
-    for number, function in enumerate(steps):
-        kwargs = _add(found, function, is_method=inspect.isclass(target), outermost=not number)
-        if kwargs is None:
-            return found
-        if not inspect.isclass(target) or not _only_passes_on(function, kwargs):
+    found, is_class = Signature(), inspect.isclass(target)
+    for number, function in enumerate(_constructors(target) if is_class else [target]):
+        parameters = _parameters(function)
+        for parameter in parameters[int(is_class) :]:
+            if parameter.kind in _KEYED:
+                found.parameters.setdefault(parameter.name, parameter)
+                if not number and parameter.default is parameter.empty:
+                    found.required.add(parameter.name)
+        kwargs = [p.name for p in parameters if p.kind is p.VAR_KEYWORD]
+        if not kwargs:
+            break
+        if not is_class or not _only_passes_on(function, kwargs[0]):
             found.open = True
-            return found
+            break
     return found
+
+
+def check_keys(
+    value: Mapping,
+    where: str,
+    target: Callable,
+    given: Iterable[str] = (),
+    extra: Iterable[str] = TYPE_KEYS,
+) -> None:
+    """Hold the keys of a dict against what a class or function takes.
+
+    Args:
+        value (Mapping): The dict.
+        where (str): Its path in the config, for messages.
+        target (Callable): The class or function.
+        given (Iterable[str]): Keys that the caller adds, and nobody else.
+        extra (Iterable[str]): Further keys that are right.
+
+    Raises:
+        UserError: If a key is unknown, with the one that may be meant, or one
+            is missing.
+    """
+    signature, name = signature_of(target), getattr(target, '__name__', str(target))
+    known = [*(k for k in signature.parameters if k not in given), *extra]
+    for key, item in value.items():
+        if key not in known and (key in given or not signature.open):
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f'; did you mean {close[0]!r}?' if close else ''
+            shown = ', '.join(k for k in known if k not in TYPE_KEYS)
+            raise UserError(
+                f'{where} has the unknown key {key!r} (value {item!r}): {name} knows '
+                f'{shown or "no keys"}{hint}'
+            )
+    missing = sorted(signature.required - {*value, *given})
+    if missing:
+        raise UserError(f'{where} lacks {", ".join(missing)}, which {name} needs')
 
 
 def _constructors(cls: type) -> list[Callable]:
@@ -63,44 +106,22 @@ def _constructors(cls: type) -> list[Callable]:
     ]
 
 
-def _add(found: Signature, function: Callable, is_method: bool, outermost: bool) -> str | None:
-    """Add the parameters of one function; the name of its ``**kwargs``, if it has any."""
+def _parameters(function: Callable) -> list[inspect.Parameter]:
+    """Parameters, with annotations as objects where they can be evaluated."""
     try:
-        parameters = list(inspect.signature(function).parameters.values())[int(is_method) :]
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         # Written in C, say.
-        found.open = True
-        return None
-    hints = _hints(function)
-    kwargs = None
-    for parameter in parameters:
-        if parameter.kind is parameter.VAR_KEYWORD:
-            kwargs = parameter.name
-        elif parameter.kind in _KEYED:
-            hint = hints.get(parameter.name, parameter.annotation)
-            found.parameters.setdefault(parameter.name, parameter.replace(annotation=hint))
-            if outermost and parameter.default is parameter.empty:
-                found.required.add(parameter.name)
-    return kwargs
+        return [inspect.Parameter('unknown', inspect.Parameter.VAR_KEYWORD)]
+    names = getattr(function, '__globals__', {})
+    return [p.replace(annotation=_evaluated(p.annotation, names)) for p in parameters]
 
 
-def _hints(function: Callable) -> dict:
-    """Annotations as objects; nothing for those that name what cannot be imported."""
+def _evaluated(annotation: Any, names: dict) -> Any:
+    """An annotation in words as an object; nothing if it names what is missing."""
     try:
-        return typing.get_type_hints(function)
-    except _UNREADABLE:
-        return {
-            name: _evaluated(text, getattr(function, '__globals__', {}))
-            for name, text in inspect.get_annotations(function).items()
-        }
-
-
-def _evaluated(annotation: typing.Any, names: dict) -> typing.Any:
-    if not isinstance(annotation, str):
-        return annotation
-    try:
-        return eval(annotation, dict(names))
-    except _UNREADABLE:
+        return eval(annotation, dict(names)) if isinstance(annotation, str) else annotation
+    except Exception:
         return inspect.Parameter.empty
 
 

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
-from mman.apis.fault_tolerance import set_fault_tolerance
+from mman.engine.fault_tolerance import set_fault_tolerance
 from mman.engine.hooks import CheckpointHook, PreemptionHook
 from mman.utils import UserError
 from mman.utils.checkpoint import load_from_local

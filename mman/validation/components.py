@@ -1,0 +1,144 @@
+"""Dicts of a config that a registry builds, read against what their classes take."""
+
+import difflib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mmengine import registry as mmengine_registry
+from mmengine.registry import MODELS, Registry
+
+from mman.utils.errors import UserError
+from mman.utils.signature import TYPE_KEYS, check_keys
+
+from .values import check_kinds
+
+_ROOTS = [r for r in vars(mmengine_registry).values() if isinstance(r, Registry)]
+# Keys whose dicts are built as they are. Whoever builds those under others may take keys out.
+_PLAIN = (
+    'backbone', 'neck', 'head', 'aux_head', 'host', 'splitter', 'augments', 'data_preprocessor',
+    'dataset', 'datasets', 'pipeline', 'transforms', 'vis_backends', 'metrics',
+)  # fmt: skip
+# What whoever builds a dict may add, of what classes need.
+_GIVEN = (
+    'batch', 'batch_size', 'context', 'data_batch', 'dataloader', 'dataset', 'device_ids',
+    'evaluator', 'model', 'module', 'optim_wrapper_cfg', 'optimizer', 'params', 'rank', 'runner',
+    'sampler', 'save_dir', 'seed', 'num_workers', 'worker_id',
+)  # fmt: skip
+_UNREAD = ('batch_augments', 'train_cfg', 'tokenizer')
+
+
+class Components:
+    """Checks of dicts with a type at their place in a config.
+
+    Args:
+        scope (str | None): ``default_scope`` of the config.
+    """
+
+    def __init__(self, scope: str | None):
+        self.scope = scope or 'mmengine'
+        self.registered = _registered(self.scope)
+
+    def check(
+        self,
+        value: Any,
+        where: str,
+        taken: tuple[str, ...] = (),
+        default: str | None = None,
+        plain: bool = True,
+        scoped: bool = True,
+    ) -> Callable | None:
+        """Check a dict, and all that are inside it.
+
+        Args:
+            value (Any): The dict; a built object passes.
+            where (str): Its path in the config.
+            taken (tuple[str, ...]): Keys that whoever builds it takes out.
+            default (str | None): The type where there is none.
+            plain (bool): Whether all other keys are its class's.
+            scoped (bool): Whether the default scope is searched.
+
+        Returns:
+            Callable | None: Its class or function, where that is sure.
+
+        Raises:
+            UserError: If it is no dict, its type is not registered, a key is
+                unknown or missing, or a value of another kind than its class says.
+        """
+        if not isinstance(value, Mapping):
+            if value is None or isinstance(value, (str, int, float, list, tuple)):
+                raise UserError(f'{where}={value!r} should be a dict with the key type')
+            return None
+        targets = self._targets(value, where, default, plain, scoped)
+        # One name may stand for several kinds of things.
+        if len(targets) == 1:
+            if plain:
+                given = [key for key in _GIVEN if key not in value]
+                check_keys(value, where, targets[0], given, (*taken, *TYPE_KEYS))
+            check_kinds({k: v for k, v in value.items() if k not in taken}, where, targets[0])
+        self._inside({k: v for k, v in value.items() if k not in taken}, where)
+        return targets[0] if len(targets) == 1 else None
+
+    def _inside(self, value: Mapping, where: str) -> None:
+        """Check the dicts right inside a dict or in its lists."""
+        for key, item in value.items():
+            for path, inner in _dicts(item, f'{where}.{key}') if key not in _UNREAD else ():
+                if key in _PLAIN or 'type' in inner:
+                    default = 'ClsDataPreprocessor' if key == 'data_preprocessor' else None
+                    self.check(inner, path, default=default, plain=key in _PLAIN)
+                else:
+                    self._inside(inner, path)
+
+    def _targets(
+        self, value: Mapping, where: str, default: str | None, plain: bool, scoped: bool
+    ) -> list[Callable]:
+        """The classes or functions of its type; none where only building tells."""
+        kind = value.get('type', default)
+        if callable(kind):
+            return [kind]
+        if not plain and not isinstance(kind, str):
+            return []
+        if kind is None:
+            raise UserError(f'{where} lacks the key type, the name of a registered class')
+        if not isinstance(kind, str):
+            raise UserError(f'{where}.type={kind!r} should be the name of a registered class')
+        scope, _, name = kind.rpartition('.')
+        scope = scope or value.get('_scope_') or (self.scope if scoped else 'mmengine')
+        if scope != 'mmengine' and MODELS._search_child(scope) is None:
+            return []
+        names = self.registered if scope == self.scope else _registered(scope)
+        if name not in names and plain:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f'did you mean {close[0]!r}? ' if close else ''
+            raise UserError(
+                f'{where}.type={kind!r} is not registered in mman, mmpretrain or mmengine, looked '
+                f'up from default_scope={self.scope!r}: {hint}import your own module by '
+                'custom_imports'
+            )
+        return names.get(name, [])
+
+
+def _registered(scope: str) -> Mapping[str, list[Callable]]:
+    """What is found from a scope under every name, in all registries."""
+    found = defaultdict(list)
+    for root in _ROOTS:
+        registry, names = root._search_child(scope), {}
+        # A package may lack one of the registries.
+        registry = root if registry is None else registry
+        while registry is not None:
+            registry.import_from_location()
+            names = {**registry.module_dict, **names}
+            registry = registry.parent
+        for name, target in names.items():
+            if target not in found[name]:
+                found[name].append(target)
+    return dict(found)
+
+
+def _dicts(item: Any, path: str) -> Iterator[tuple[str, Mapping]]:
+    """The dict itself, or those in a list of it."""
+    if isinstance(item, Mapping):
+        yield path, item
+    elif isinstance(item, (list, tuple)):
+        for number, one in enumerate(item):
+            yield from _dicts(one, f'{path}[{number}]')

@@ -1,0 +1,120 @@
+"""The keys of optimizer wrappers and schedules."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+from mman.utils.errors import UserError
+
+from .components import Components
+from .values import check_call, check_kinds
+
+_CLIPPING = dict(norm=clip_grad_norm_, value=clip_grad_value_)
+_BLOCKS = 'BlockOptimWrapperConstructor'
+_LOCAL = (_BLOCKS, f'mman.{_BLOCKS}')
+
+
+def check_optim_wrapper(wrapper: Mapping, components: Components, local: bool) -> None:
+    """Check an optimizer wrapper with its optimizer.
+
+    Those of a constructor that is neither mmengine's nor this package's are
+    left to it.
+
+    Args:
+        wrapper (Mapping): ``optim_wrapper`` of the config.
+        components (Components): With the default scope.
+        local (bool): Whether the model is cut into local blocks.
+
+    Raises:
+        UserError: Names the key.
+    """
+    where, constructor = 'optim_wrapper', wrapper.get('constructor')
+    if constructor is not None:
+        components.check(dict(type=constructor), f'{where}.constructor')
+    if constructor not in (None, 'DefaultOptimWrapperConstructor', *_LOCAL):
+        return
+    if local and constructor not in _LOCAL:
+        raise UserError(
+            f'{where}.constructor={constructor!r} should be {_BLOCKS!r}: every local block needs '
+            'an optimizer'
+        )
+    default, blocks = 'OptimWrapper', {}
+    if constructor in _LOCAL:
+        default = 'BlockOptimWrapper'
+        blocks = blocks if wrapper.get('blocks') is None else wrapper['blocks']
+    taken = ('constructor', 'paramwise_cfg', *(['blocks'] if constructor in _LOCAL else []))
+    _check_wrapper(wrapper, where, components, taken, default)
+    if wrapper.get('paramwise_cfg') is not None:
+        _check_paramwise(_mapping(wrapper['paramwise_cfg'], f'{where}.paramwise_cfg'))
+    for index, override in _mapping(blocks, f'{where}.blocks').items():
+        path = f'{where}.blocks.{index}'
+        if not str(index).isdecimal():
+            raise UserError(f'{where}.blocks has the key {index!r}: blocks are numbered from 0')
+        override = _mapping(override, path)
+        merged = {k: v for k, v in wrapper.items() if k not in taken} | override
+        if isinstance(override.get('optimizer'), Mapping):
+            merged['optimizer'] = {**wrapper['optimizer'], **override['optimizer']}
+        _check_wrapper(merged, path, components, (), default)
+
+
+def _check_wrapper(
+    wrapper: Mapping, where: str, components: Components, taken: tuple, default: str
+) -> None:
+    components.check(wrapper, where, ('optimizer', *taken), default)
+    components.check(wrapper.get('optimizer'), f'{where}.optimizer')
+    if wrapper.get('clip_grad') is None:
+        return
+    where = f'{where}.clip_grad'
+    clip = _mapping(wrapper['clip_grad'], where)
+    if clip.get('type', 'norm') not in _CLIPPING:
+        raise UserError(f"{where}.type={clip['type']!r} should be 'norm' or 'value'")
+    check_call(clip, where, _CLIPPING[clip.get('type', 'norm')], ('parameters',), ('type',))
+
+
+def _check_paramwise(paramwise: Mapping) -> None:
+    """mmengine looks known names up and passes over all others."""
+    where = 'optim_wrapper.paramwise_cfg'
+    check_call(paramwise, where, _paramwise)
+    for name, factors in paramwise.get('custom_keys', {}).items():
+        path = f'{where}.custom_keys.{name}'
+        check_kinds(_mapping(factors, path), path, _factors)
+
+
+def _mapping(value: Any, where: str) -> dict:
+    if not isinstance(value, Mapping):
+        raise UserError(f'{where}={value!r} should be a dict')
+    return dict(value)
+
+
+def _paramwise(
+    bias_lr_mult: float = 1,
+    bias_decay_mult: float = 1,
+    norm_decay_mult: float = 1,
+    flat_decay_mult: float = 1,
+    dwconv_decay_mult: float = 1,
+    dcn_offset_lr_mult: float = 1,
+    bypass_duplicate: bool = False,
+    custom_keys: dict = (),
+) -> None:
+    """The keys that DefaultOptimWrapperConstructor reads."""
+
+
+def _factors(lr_mult: float = 1, decay_mult: float = 1) -> None:
+    """What it reads of custom_keys, where further keys reach the optimizer."""
+
+
+def schedulers_of(value: Any, where: str = 'param_scheduler') -> Iterator[tuple[str, Any]]:
+    """Every scheduler of ``param_scheduler`` with its path: of one, a list, or these by block."""
+    if isinstance(value, (list, tuple)):
+        for number, one in enumerate(value):
+            yield f'{where}[{number}]', one
+    elif isinstance(value, Mapping) and 'type' not in value and _by_name(value):
+        for name, one in value.items():
+            yield from schedulers_of(one, f'{where}.{name}')
+    else:
+        yield where, value
+
+
+def _by_name(value: Mapping) -> bool:
+    return all(isinstance(one, (Mapping, list, tuple)) for one in value.values())

@@ -1,0 +1,135 @@
+"""What stands at the top level of a config, and what is neither network, data nor optimizer."""
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
+
+from mman.utils.errors import UserError
+from mman.utils.signature import signature_of
+
+from .values import check_call, kind_problem
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+
+def check_top_level(tree: Mapping) -> None:
+    """Refuse values of the wrong kind, and names that are all but a known one.
+
+    Configs have variables of their own at the top level (``data_root``,
+    ``img_norm_cfg``), so an unknown name is right unless it is a known key with
+    a letter too many, too few or in the wrong place, as ``optim_warpper``.
+
+    Args:
+        tree (Mapping): The config as a tree of dicts and lists.
+
+    Raises:
+        UserError: Names the key, its value and what would be right.
+    """
+    for key, value in tree.items():
+        if key in KNOWN:
+            wanted = kind_problem(value, KNOWN[key])
+            if wanted is not None:
+                raise UserError(f'{key}={value!r} should be {wanted}')
+        elif (meant := near_miss(key, KNOWN)) is not None:
+            raise UserError(
+                f'the config has the unknown key {key!r}: did you mean {meant!r}? If it is a '
+                'variable of your own, give it a name less like it'
+            )
+
+
+def near_miss(key: str, known: Iterable[str]) -> str | None:
+    """The known name that ``key`` is a slip of, if any: one letter, or two that changed places."""
+    for name in known:
+        if sorted(name) == sorted(key) or difflib.SequenceMatcher(None, key, name).ratio() > 0.87:
+            return name
+    return None
+
+
+def check_surroundings(tree: Mapping) -> None:
+    """What is neither network, data nor optimizer."""
+    level, levels = tree.get('log_level', 'INFO'), logging.getLevelNamesMapping()
+    if level not in levels and not (isinstance(level, int) and level >= 0):
+        raise UserError(f'log_level={level!r} should be from 0 on, or of {", ".join(levels)}')
+    _check_one_of(tree, 'launcher', LAUNCHERS)
+    _check_one_of(tree, 'sync_bn', (None, 'torch', 'mmcv'))
+    scope = tree.get('default_scope')
+    if scope not in (None, 'mmengine') and MODELS._search_child(scope) is None:
+        raise UserError(
+            f'default_scope={scope!r} names no package with a registry: it should be mman, '
+            'mmpretrain, mmengine, or one that custom_imports brings'
+        )
+    load_from = tree.get('load_from')
+    if load_from is not None and '://' not in load_from and not Path(load_from).is_file():
+        raise UserError(f'load_from={load_from!r} does not exist or is not a file')
+    if 'randomness' in tree:
+        check_call(tree['randomness'], 'randomness', Runner.set_randomness, ('self',))
+        seed = tree['randomness']['seed']
+        if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
+            raise UserError(f'randomness.seed={seed!r} should be an integer from 0 to 2**32 - 1')
+    env = tree.get('env_cfg', {})
+    check_call(env, 'env_cfg', _env_cfg)
+    mp, dist = env.get('mp_cfg', {}), env.get('dist_cfg', {})
+    check_call(mp, 'env_cfg.mp_cfg', set_multi_processing, ('distributed',))
+    methods = torch.multiprocessing.get_all_start_methods()
+    _check_one_of(mp, 'mp_start_method', methods, 'env_cfg.mp_cfg.')
+    check_call(dist, 'env_cfg.dist_cfg', _dist_cfg)
+    if tree.get('auto_scale_lr') is not None:
+        check_call(tree['auto_scale_lr'], 'auto_scale_lr', _auto_scale_lr)
+    if isinstance(tree.get('compile'), Mapping):
+        check_call(tree['compile'], 'compile', torch.compile, ('model',))
+
+
+def _check_one_of(tree: Mapping, key: str, known: Iterable, where: str = '') -> None:
+    if key in tree and tree[key] not in known:
+        raise UserError(f'{where}{key}={tree[key]!r} should be one of {", ".join(map(str, known))}')
+
+
+def _further_keys(
+    model: dict,
+    default_scope: str | None,
+    log_level: str | int,
+    custom_hooks: list | None,
+    custom_imports: dict,
+    model_wrapper_cfg: dict | None,
+    runner_type: Any,
+    compile: bool | dict | None,
+    sync_bn: str | None,
+    find_unused_parameters: bool | None,
+    activation_checkpointing: Any,
+    efficient_conv_bn_eval: list | None,
+    memory_budget: dict | None,
+    pretrained: dict | None,
+) -> None:
+    """Keys of a config that the Runner's constructor does not have, or not so."""
+
+
+def _env_cfg(
+    cudnn_benchmark: bool = False, mp_cfg: dict = (), dist_cfg: dict = (), resource_limit: int = 1
+) -> None:
+    """The keys that Runner.setup_env reads."""
+
+
+def _dist_cfg(
+    backend: str = 'nccl',
+    timeout: float | None = None,
+    init_backend: str = 'torch',
+    init_method: str | None = None,
+    world_size: int = -1,
+    rank: int = -1,
+) -> None:
+    """The keys that Runner.setup_env and mmengine.dist.init_dist read."""
+
+
+def _auto_scale_lr(base_batch_size: int, enable: bool = False) -> None:
+    """The keys that Runner.scale_lr reads."""
+
+
+KNOWN = {**signature_of(Runner).parameters, **signature_of(_further_keys).parameters}
+KNOWN.pop('cfg')
