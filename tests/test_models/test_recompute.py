@@ -192,6 +192,18 @@ def test_copies_compute_with_their_own_weights():
         assert owner.aux_heads[0].mixed(features).any() == (owner is model)
 
 
+def test_norms_are_looked_up_at_call_time():
+    """SyncBN conversion replaces them after the parts were made to recompute."""
+
+    def convert(model):
+        norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        assert sum(isinstance(m, nn.SyncBatchNorm) for m in model.modules()) == norms > 0
+
+    # In one process it computes what BatchNorm does.
+    _assert_equal(_trained('manpp', recompute='all', change=convert), _plain('manpp'))
+
+
 @pytest.mark.parametrize(
     ('method', 'recompute', 'message'),
     [
