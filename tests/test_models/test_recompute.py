@@ -10,6 +10,7 @@ from torch import nn
 from mman.engine.hooks import MomentumUpdateHook
 from mman.models.aux_heads import LocalBatch
 from mman.models.recompute import PARTS, frozen_statistics
+from mman.models.recompute import recompute as recompute_module
 from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.live_bytes import LiveBytes
@@ -193,15 +194,21 @@ def test_copies_compute_with_their_own_weights():
 
 
 def test_norms_are_looked_up_at_call_time():
-    """SyncBN conversion replaces them after the parts were made to recompute."""
-
-    def convert(model):
-        norms = sum(isinstance(m, nn.BatchNorm2d) for m in model.modules())
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        assert sum(isinstance(m, nn.SyncBatchNorm) for m in model.modules()) == norms > 0
-
-    # In one process it computes what BatchNorm does.
-    _assert_equal(_trained('manpp', recompute='all', change=convert), _plain('manpp'))
+    """SyncBN conversion replaces them, perhaps after the module was made to recompute."""
+    trained = []
+    for again in (True, False):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
+        if again:
+            recompute_module(module)
+        # In one process it computes what BatchNorm does.
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        assert isinstance(module[1][0], nn.SyncBatchNorm)
+        for _ in range(2):
+            module(torch.randn(2, 3, 5, 5, requires_grad=True)).square().sum().backward()
+        gradients = {name: p.grad for name, p in module.named_parameters()}
+        trained.append((module.state_dict() | {f'{k}.grad': g for k, g in gradients.items()}, []))
+    _assert_equal(*trained)
 
 
 @pytest.mark.parametrize(
