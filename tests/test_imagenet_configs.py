@@ -1,9 +1,12 @@
-"""Every ImageNet config: what is in it, and a training step at its true sizes on fake tensors.
+"""Every ImageNet config: what is in it, and a training step of some at their true sizes, on fakes.
+
+Methods and networks are covered pairwise.
 
 Some are run with real arithmetic, at a quarter of the side, in test_configs.py.
 """
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from mman.apis.models import build_local_model
 from mman.models.splitters.presets import PRESETS
 from mman.utils.fake_copy import fake_copy
-from tests.helpers.config_files import IMAGENET, IMAGENET_RESNETS, arch_name, config_id
+from tests.helpers.config_files import IMAGENET_RESNETS, arch_name, config_id
+from tests.helpers.settings import in_tiers
 from tests.helpers.stand_in_runner import make_runner, step
 
 every_resnet = pytest.mark.parametrize('path', IMAGENET_RESNETS, ids=config_id)
@@ -55,11 +59,30 @@ def _ends(path):
     arch, *middle, _ = path.stem.split('_')
     if not middle:
         return 1, None
-    if (path.parts[1], arch, middle) == ('infopro', 'resnext101-32x8d', ['k2']):
+    if path == OTHER_SPLIT:
         # InfoPro cuts this network elsewhere than MAN does.
         return 2, ['2.2', '4.2']
     num_blocks = int(middle[0].removeprefix('k'))
     return num_blocks, ENDS[arch, num_blocks].split()
+
+
+STEMS = sorted({path.stem for path in IMAGENET_RESNETS if path.parts[1] != 'bp'})
+OTHER_SPLIT = Path('configs/infopro/resnext101-32x8d_k2_imagenet.py')
+
+
+def _tried(path):
+    """The config of a network and its K whose step is tried, of the methods in turn."""
+    if path == OTHER_SPLIT:
+        return path
+    method = METHODS[(STEMS.index(path.stem) + 1) % len(METHODS)]
+    return Path('configs', method, path.name)
+
+
+FAST = ('manpp/vit-tiny_k4', 'manpp/resnet18_k2', 'infopro/resnet18_k4', 'dgl/resnet34_k2')
+FAST = [Path('configs', f'{name}_imagenet.py') for name in (*FAST, 'man/resnet34_k4')]
+FAST.append(Path('configs/bp/resnet18_imagenet.py'))
+FULL = [Path('configs', f'{name}_imagenet.py') for name in ('bp/vit-tiny', 'manpp/vit-base_k4')]
+FULL += sorted({_tried(path) for path in IMAGENET_RESNETS if path.parts[1] != 'bp'} - {*FAST})
 
 
 def test_the_matrix_is_complete():
@@ -74,7 +97,7 @@ def test_the_matrix_is_complete():
 @every_resnet
 def test_recipe(path):
     """METHOD: total batch 1024 in four processes, cosine from 0.4, 90 epochs, 224 pixels."""
-    cfg = Config.fromfile(path)
+    cfg, method = Config.fromfile(path), path.parts[1]
     assert cfg.train_dataloader.batch_size == 256
     assert cfg.auto_scale_lr.base_batch_size == 1024
     assert cfg.optim_wrapper.optimizer == dict(
@@ -89,12 +112,16 @@ def test_recipe(path):
     assert test == ['LoadImageFromFile', 'ResizeEdge', 'CenterCrop', 'PackInputs']
     assert cfg.train_pipeline[1].scale == cfg.test_pipeline[2].crop_size == 224
     assert cfg.test_pipeline[1].scale == 256
+    _check_method(path, cfg, method)
+    # But for the head, the model is that of a config whose step is tried.
+    if method != 'bp':
+        tried = Config.fromfile(_tried(path))
+        for key in cfg.model.keys() - {'aux_head'}:
+            assert cfg.model[key] == tried.model[key], key
 
 
-@every_resnet
-def test_method(path):
+def _check_method(path, cfg, method):
     """MAN adds, MAN++ scales; weights are 5 and 0.75, in InfoPro alone 1 for ResNet-152."""
-    cfg, method = Config.fromfile(path), path.parts[1]
     hooks = cfg.get('custom_hooks', [])
     if method in ('man', 'manpp'):
         assert cfg.model.aux_head.type == 'MomentumAuxHead'
@@ -110,7 +137,7 @@ def test_method(path):
     assert host == hosts.get(method, dict(type='DGLAuxHead', variant='dgl'))
 
 
-@pytest.mark.parametrize('arch', VIT_PARAMETERS)
+@pytest.mark.parametrize('arch', in_tiers(VIT_PARAMETERS, ('vit-tiny',)))
 def test_manpp_on_vision_transformers(arch):
     """METHOD: four blocks of three layers, two bias units, class token, norm and linear layer."""
     plain = Config.fromfile(f'configs/bp/{arch}_imagenet.py')
@@ -138,7 +165,11 @@ def test_presets_say_which_splits_are_not_published():
         assert 'not published' not in source and ('InfoPro' in source or 'MAN' in source)
 
 
-@pytest.mark.parametrize('path', IMAGENET, ids=config_id)
+@pytest.mark.parametrize(
+    'path',
+    [*FAST, *(pytest.param(path, marks=pytest.mark.full) for path in FULL)],
+    ids=config_id,
+)
 def test_one_training_step_at_true_size(path):
     """All blocks at 224 x 224 and the config's batch: losses, and a gradient for every weight."""
     cfg = Config.fromfile(path)

@@ -157,7 +157,8 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
     for norm, _, counter in kept:
         norm.momentum = 0.0
         if counter is not None:
-            norm._buffers['num_batches_tracked'] = None
+            # A copy counts instead; without a counter, SyncBatchNorm refuses to run.
+            norm._buffers['num_batches_tracked'] = counter.clone()
     try:
         yield
     finally:

@@ -1,10 +1,11 @@
 """The one table of methods and backbones that generic tests run over.
 
-Add a method or a backbone here once, and every generic test covers it.
+Add a method or a backbone here once, and every generic test covers it, in one of the two tiers.
 """
 
 import copy
 
+import pytest
 import torch
 from mmpretrain.structures import DataSample
 
@@ -120,14 +121,67 @@ BACKBONES = {
 # Backbones that return a vector need no neck.
 WITHOUT_NECK = ('vit',)
 
-#: Every method on maps and on tokens.
-CASES = [(method, backbone) for backbone in ('cifar_resnet20', 'vit') for method in METHODS]
+MAPS, TOKENS = 'cifar_resnet20', 'vit'
+WRAPPERS = ('man', 'manpp', None)
+# The losses of one host with other layers; how it sees tokens is the host's.
+VARIANTS = ('dgl-manpp', 'infopro-conv-first', 'infopro-imagenet', 'infopro-contrast')
+
+
+def _wrapped(wrapper: str | None, host: str) -> str:
+    """The name in METHODS."""
+    if wrapper is None or host == 'infopro':
+        return wrapper or host
+    return f'{wrapper}-{host}'
+
+
+def _in_turn(shift: int, backbone: str) -> list[tuple[str, str]]:
+    """Every host once, in the next of the wrappers."""
+    return [
+        (_wrapped(WRAPPERS[(i + shift) % len(WRAPPERS)], host), backbone)
+        for i, host in enumerate(HOSTS)
+    ]
+
+
+#: Hosts and their variants, in no wrapper, and MAN for all wrapped ones.
+ONE_WRAPPED = [*HOSTS, *VARIANTS, 'man']
+#: Hosts, wrappers, and maps or tokens know nothing of each other. So they are covered pairwise:
+#: every host and every wrapper is on both kinds.
+FAST = [*_in_turn(0, MAPS), *_in_turn(1, TOKENS), ('manpp-two-units', TOKENS)]
+_HOSTED = {_wrapped(wrapper, host) for wrapper in WRAPPERS for host in HOSTS}
+#: Every method at least once, and all that is no pair of a host and a wrapper on both kinds.
+CASES = [
+    *FAST,
+    *_in_turn(2, MAPS),
+    *((method, MAPS) for method in METHODS if method not in _HOSTED),
+    *((m, TOKENS) for m in METHODS if m not in (*_HOSTED, *VARIANTS, 'manpp-two-units')),
+]
 #: Those with what is recomputed; on tokens everything or nothing.
 RECOMPUTED = [(*case, part) for case in CASES for part in ('none', 'all')] + [
-    (method, 'cifar_resnet20', 'block') for method in METHODS
+    ('man', MAPS, 'block')
 ]
-#: Every method on both kinds, and MAN on every other backbone.
-ALL = CASES + [('man', name) for name in BACKBONES if name not in ('cifar_resnet20', 'vit')]
+#: None and all in turn.
+FAST_RECOMPUTED = [(*case, ('none', 'all')[i % 2]) for i, case in enumerate(FAST)] + [
+    ('man', MAPS, 'block')
+]
+#: The backbones whose units are the hardest to cut: of several parts, of many maps, of tokens.
+FAST_BACKBONES = ('densenet', 'swin', 'vit')
+# Cut by the adapter of others and made of their blocks: test_units is enough for them.
+_RELATIVES = ('resnet50', 'resnetv1d50', 'resnet_cifar18', 'resnext50')
+#: The backbones that are trained, and those that are by one method, as methods do not know them.
+TRAINED = [name for name in BACKBONES if name not in _RELATIVES]
+OTHER_BACKBONES = [name for name in TRAINED if name not in (MAPS, TOKENS)]
+#: Every case, and MAN on every other backbone.
+ALL = CASES + [('man', name) for name in OTHER_BACKBONES]
+
+
+def in_tiers(rows, fast) -> list:
+    """Rows for ``parametrize``; those that are not in ``fast`` run in make test-full only."""
+    return [
+        row
+        if row in fast
+        else pytest.param(*(row if isinstance(row, tuple) else (row,)), marks=pytest.mark.full)
+        for row in rows
+    ]
 
 
 def image_size(backbone: str) -> int:

@@ -12,7 +12,7 @@ from mman.models.recompute import Recompute
 from mman.models.splitters.search import least_arithmetic, smallest_peak
 from mman.registry import MODELS
 from mman.utils import UserError
-from tests.helpers.settings import RECOMPUTED, model_cfg
+from tests.helpers.settings import FAST_RECOMPUTED, RECOMPUTED, in_tiers, model_cfg
 from tests.helpers.stand_in_runner import SGD
 
 WRAPPER = dict(type='BlockOptimWrapper', constructor='BlockOptimWrapperConstructor', optimizer=SGD)
@@ -22,7 +22,9 @@ def _spans(ends):
     return list(zip([0, *(end + 1 for end in ends[:-1])], ends, strict=True))
 
 
-@pytest.mark.parametrize(('method', 'backbone', 'recompute'), RECOMPUTED)
+@pytest.mark.parametrize(
+    ('method', 'backbone', 'recompute'), in_tiers(RECOMPUTED, FAST_RECOMPUTED[1::3])
+)
 def test_blocks_cost_what_a_whole_iteration_says(method, backbone, recompute):
     """Every block's peak and the sum of arithmetic, against the prediction of the whole."""
     tokens = backbone == 'vit'
@@ -69,7 +71,7 @@ def _all_splits(count, num_blocks, stem):
 
 @pytest.mark.parametrize('stem', ['own', 'fused'])
 @pytest.mark.parametrize('num_blocks', [1, 2, 3, 4])
-@pytest.mark.parametrize('seed', range(10))
+@pytest.mark.parametrize('seed', range(2))
 def test_searches_find_the_best_of_all_splits(seed, num_blocks, stem):
     table = Table(7, seed)
 
@@ -93,6 +95,7 @@ def test_searches_find_the_best_of_all_splits(seed, num_blocks, stem):
             assert found in splits and peak(found) <= limit and flops(found) == min(within)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize('recompute', ['none', 'all'])
 def test_strategy_memory_beats_every_other_split(recompute):
     """K = 3 of a small network, every split of it predicted as a whole."""

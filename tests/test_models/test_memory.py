@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mman.engine.hooks import MomentumUpdateHook
 from mman.registry import MODELS
 from mman.utils.live_bytes import LiveBytes
-from tests.helpers.settings import METHODS, build_model, random_batch
+from tests.helpers.settings import ONE_WRAPPED, build_model, in_tiers, random_batch
 from tests.helpers.stand_in_runner import make_runner, step
 
 
@@ -43,6 +43,7 @@ def test_live_bytes_counts_storages():
     assert live.peak == 400 + 4000 + 40
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_man_resnet110_k55_takes_at_most_022_of_bp():
     """The figure of the MAN release is 0.21; ours steps block by block as well."""
@@ -55,7 +56,7 @@ def test_man_resnet110_k55_takes_at_most_022_of_bp():
     assert man <= 0.22 * bp
 
 
-@pytest.mark.parametrize('method', METHODS)
+@pytest.mark.parametrize('method', in_tiers(ONE_WRAPPED, ('man', 'dgl')))
 def test_gradients_of_one_block_live_at_a_time(method):
     model = build_model(method)
     owner = {id(p): block.index for block in model.local_blocks for p in block.parameters()}

@@ -1,6 +1,7 @@
 """Recomputed training is the same training, to the last bit, in fewer bytes."""
 
 import copy
+from functools import cache
 
 import pytest
 import torch
@@ -9,14 +10,18 @@ from torch import nn
 from mman.engine.hooks import MomentumUpdateHook
 from mman.models.aux_heads import LocalBatch
 from mman.models.recompute import PARTS, frozen_statistics
+from mman.models.recompute import recompute as recompute_module
 from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.live_bytes import LiveBytes
 from tests.helpers.settings import (
-    BACKBONES,
+    FAST_BACKBONES,
+    FAST_RECOMPUTED,
+    OTHER_BACKBONES,
     RECOMPUTED,
     build_model,
     image_size,
+    in_tiers,
     model_cfg,
     random_batch,
 )
@@ -33,6 +38,10 @@ def _trained(*args, recompute='none', change=lambda model: None, **optim_wrapper
     return model.state_dict(), logs
 
 
+# Without recomputation; several tests compare with the same.
+_plain = cache(_trained)
+
+
 def _assert_equal(ours, theirs):
     assert ours[0].keys() == theirs[0].keys()
     different = [key for key in ours[0] if not torch.equal(ours[0][key], theirs[0][key])]
@@ -41,24 +50,27 @@ def _assert_equal(ours, theirs):
 
 
 @pytest.mark.parametrize(
-    ('method', 'backbone', 'recompute'), [case for case in RECOMPUTED if case[2] != 'none']
+    ('method', 'backbone', 'recompute'),
+    in_tiers([case for case in RECOMPUTED if case[2] != 'none'], FAST_RECOMPUTED),
 )
 def test_methods_train_the_same(method, backbone, recompute):
     case = (method, backbone)
-    _assert_equal(_trained(*case, recompute=recompute), _trained(*case))
+    _assert_equal(_trained(*case, recompute=recompute), _plain(*case))
 
 
-@pytest.mark.parametrize('backbone', [b for b in BACKBONES if b not in ('cifar_resnet20', 'vit')])
+@pytest.mark.parametrize('backbone', in_tiers(OTHER_BACKBONES, FAST_BACKBONES[:1]))
 def test_backbones_train_the_same(backbone):
     case = ('man', backbone, image_size(backbone))
-    _assert_equal(_trained(*case, recompute='all'), _trained(*case))
+    _assert_equal(_trained(*case, recompute='all'), _plain(*case))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize('part', PARTS)
 def test_every_part_alone_trains_the_same(part):
-    _assert_equal(_trained('manpp', recompute=[part]), _trained('manpp'))
+    _assert_equal(_trained('manpp', recompute=[part]), _plain('manpp'))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize('num_blocks', [1, 9])
 def test_backpropagation_and_many_blocks(num_blocks):
     cases = []
@@ -82,7 +94,7 @@ def test_dropout_draws_the_same_mask_twice():
 
     plain = _trained('man', change=add_dropout)
     _assert_equal(_trained('man', recompute='all', change=add_dropout), plain)
-    assert plain[1] != _trained('man')[1]
+    assert plain[1] != _plain('man')[1]
 
 
 def test_other_statistics_train_the_same():
@@ -179,6 +191,24 @@ def test_copies_compute_with_their_own_weights():
     for owner in (model, copied):
         features = torch.randn(2, *owner.aux_heads[0].context.feature_shape, requires_grad=True)
         assert owner.aux_heads[0].mixed(features).any() == (owner is model)
+
+
+def test_norms_are_looked_up_at_call_time():
+    """SyncBN conversion replaces them, perhaps after the module was made to recompute."""
+    trained = []
+    for again in (True, False):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
+        if again:
+            recompute_module(module)
+        # In one process it computes what BatchNorm does.
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        assert isinstance(module[1][0], nn.SyncBatchNorm)
+        for _ in range(2):
+            module(torch.randn(2, 3, 5, 5, requires_grad=True)).square().sum().backward()
+        gradients = {name: p.grad for name, p in module.named_parameters()}
+        trained.append((module.state_dict() | {f'{k}.grad': g for k, g in gradients.items()}, []))
+    _assert_equal(*trained)
 
 
 @pytest.mark.parametrize(

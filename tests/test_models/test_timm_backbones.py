@@ -19,6 +19,7 @@ from tests.helpers.cutting import (
     check_units,
     classifier_cfg,
 )
+from tests.helpers.settings import in_tiers
 
 CLASS_TOKEN = dict(type='TokenPooling')
 MEAN = dict(type='TokenPooling', how='mean')
@@ -58,13 +59,15 @@ CASES = {
     'deit-distilled': (timm_cfg('deit_tiny_distilled_patch16_224', **VIT), 16, None, 24, (5,)),
 }
 
+every_case = pytest.mark.parametrize('name', in_tiers(CASES, ('densenet', 'swin', 'vit-registers')))
+
 
 def case_cfg(name):
     backbone, size, neck, channels, _ = CASES[name]
     return classifier_cfg(backbone, size, channels, neck)
 
 
-@pytest.mark.parametrize('name', CASES)
+@every_case
 def test_units_in_a_row_are_the_model(name):
     backbone, size, _, _, stages = CASES[name]
     units = check_units(build(backbone), size)
@@ -72,17 +75,17 @@ def test_units_in_a_row_are_the_model(name):
     assert [unit.name for unit in units] == ['stem', *numbers]
 
 
-@pytest.mark.parametrize('name', CASES)
+@every_case
 def test_one_block_is_backpropagation(name):
     check_one_block_is_backpropagation(case_cfg(name))
 
 
-@pytest.mark.parametrize('name', CASES)
+@every_case
 def test_logits_are_the_same_however_it_is_cut(name):
     check_logits_however_cut(case_cfg(name), (2, 1 + sum(CASES[name][-1])))
 
 
-@pytest.mark.parametrize('name', CASES)
+@every_case
 def test_two_steps_of_man_in_four_blocks(name):
     check_two_steps(case_cfg(name))
 

@@ -24,6 +24,7 @@ from tests.helpers.cutting import (
     check_units,
     classifier_cfg,
 )
+from tests.helpers.settings import in_tiers
 
 CLASS_TOKEN = dict(type='TokenPooling')
 
@@ -70,7 +71,7 @@ def what_the_classifier_is_given(model, backbone, images):
     return seen[0]
 
 
-@pytest.mark.parametrize('name', PUBLISHED)
+@pytest.mark.parametrize('name', in_tiers(PUBLISHED, ('densenet121', 'swin_t', 'vit_b_32')))
 def test_features_are_what_torchvision_classifies(name):
     size, kwargs = PUBLISHED[name], ARGUMENTS.get(name, {})
     plain = models.get_model(name, weights=None, **kwargs).eval()
@@ -152,6 +153,10 @@ SMALL = {
 }
 
 
+# Transposed maps, all maps before, tokens.
+every_small = pytest.mark.parametrize('name', in_tiers(SMALL, ('densenet', 'swin', 'vit')))
+
+
 @pytest.fixture
 def small(monkeypatch):
     """Small members of torchvision's classes in the place of its published models."""
@@ -171,7 +176,7 @@ def case_cfg(small, name):
     return classifier_cfg(small(name), size, channels, neck)
 
 
-@pytest.mark.parametrize('name', SMALL)
+@every_small
 def test_units_in_a_row_are_the_model(small, name):
     _, size, _, _, stages = SMALL[name]
     units = check_units(build(small(name)), size)
@@ -179,21 +184,22 @@ def test_units_in_a_row_are_the_model(small, name):
     assert [unit.name for unit in units] == ['stem', *numbers]
 
 
-@pytest.mark.parametrize('name', SMALL)
+@every_small
 def test_one_block_is_backpropagation(small, name):
     check_one_block_is_backpropagation(case_cfg(small, name))
 
 
-@pytest.mark.parametrize('name', SMALL)
+@every_small
 def test_logits_are_the_same_however_it_is_cut(small, name):
     check_logits_however_cut(case_cfg(small, name), (2, 1 + sum(SMALL[name][-1])))
 
 
-@pytest.mark.parametrize('name', SMALL)
+@every_small
 def test_two_steps_of_man_in_four_blocks(small, name):
     check_two_steps(case_cfg(small, name))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(('name', 'count'), [('googlenet', 12), ('inception_v3', 16)])
 def test_inception_modules_are_units(name, count):
     backbone = build(torchvision_cfg(name, init_weights=False))

@@ -11,7 +11,7 @@ from mman.models.splitters.adapters import find_adapter
 from mman.models.splitters.shapes import shaped_units
 from mman.registry import MODELS, UNIT_ADAPTERS
 from mman.utils import UserError
-from tests.helpers.settings import BACKBONES
+from tests.helpers.settings import BACKBONES, FAST_BACKBONES, in_tiers
 
 
 def _backbone(name):
@@ -39,12 +39,14 @@ def _assert_units_are_the_backbone(backbone, size):
         assert torch.equal(value, other.state_dict()[key]), key
 
 
-@pytest.mark.parametrize('mode', ['train', 'eval'])
-@pytest.mark.parametrize('name', BACKBONES)
-def test_units_in_a_row_are_the_backbone(name, mode):
+every_backbone = pytest.mark.parametrize('name', in_tiers(BACKBONES, FAST_BACKBONES))
+
+
+@every_backbone
+def test_units_in_a_row_are_the_backbone(name):
     backbone = _backbone(name)
-    backbone.train(mode == 'train')
-    _assert_units_are_the_backbone(backbone, 64)
+    for training in (True, False):
+        _assert_units_are_the_backbone(backbone.train(training), 64)
 
 
 DENSE = dict(growth_rate=4, depths=[3, 1], init_channels=8)
@@ -94,7 +96,7 @@ def _names(path, part):
     return [f'{path}.{key}' for key, _ in part.named_parameters()]
 
 
-@pytest.mark.parametrize('name', BACKBONES)
+@every_backbone
 def test_units_partition_the_parameters_and_keep_the_keys(name):
     backbone = _backbone(name)
     keys = list(backbone.state_dict())
@@ -111,7 +113,7 @@ def test_units_partition_the_parameters_and_keep_the_keys(name):
     assert list(backbone.state_dict()) == keys
 
 
-@pytest.mark.parametrize('name', BACKBONES)
+@every_backbone
 def test_shapes_are_those_of_a_real_pass_and_the_pass_leaves_no_trace(name):
     backbone = _backbone(name)
     before = copy.deepcopy(backbone.state_dict())
