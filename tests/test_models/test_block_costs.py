@@ -23,7 +23,7 @@ def _spans(ends):
 
 
 @pytest.mark.parametrize(
-    ('method', 'backbone', 'recompute'), in_tiers(RECOMPUTED, FAST_RECOMPUTED[1::3])
+    ('method', 'backbone', 'recompute'), in_tiers(RECOMPUTED, FAST_RECOMPUTED[3::2][:2])
 )
 def test_blocks_cost_what_a_whole_iteration_says(method, backbone, recompute):
     """Every block's peak and the sum of arithmetic, against the prediction of the whole."""
@@ -71,9 +71,12 @@ def _all_splits(count, num_blocks, stem):
 
 @pytest.mark.parametrize('stem', ['own', 'fused'])
 @pytest.mark.parametrize('num_blocks', [1, 2, 3, 4])
-@pytest.mark.parametrize('seed', range(2))
-def test_searches_find_the_best_of_all_splits(seed, num_blocks, stem):
-    table = Table(7, seed)
+def test_searches_find_the_best_of_all_splits(num_blocks, stem):
+    for seed in range(10):
+        _check_searches(Table(7, seed), num_blocks, stem)
+
+
+def _check_searches(table, num_blocks, stem):
 
     def peak(ends):
         return max(table.peak(*span) for span in _spans(ends))

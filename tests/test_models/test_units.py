@@ -53,6 +53,7 @@ DENSE = dict(growth_rate=4, depths=[3, 1], init_channels=8)
 NEXT = dict(depths=[1, 2, 1], channels=[8, 8, 16])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ('cfg', 'count'),
     [
