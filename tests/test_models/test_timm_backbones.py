@@ -177,6 +177,7 @@ def test_an_adapter_of_a_user_for_a_class_of_timm_comes_first(monkeypatch):
     assert len(check_units(backbone, 32)) == 2
 
 
+@pytest.mark.full
 def test_only_a_timm_model_needs_timm():
     code = (
         'import sys; sys.modules["timm"] = None\n'
