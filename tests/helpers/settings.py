@@ -142,18 +142,21 @@ def _in_turn(shift: int, backbone: str) -> list[tuple[str, str]]:
     ]
 
 
-#: Hosts and their variants, in no wrapper, and MAN for all wrapped ones.
-ONE_WRAPPED = [*HOSTS, *VARIANTS, 'man']
 #: Hosts, wrappers, and maps or tokens know nothing of each other. So they are covered pairwise:
 #: every host and every wrapper is on both kinds.
 FAST = [*_in_turn(0, MAPS), *_in_turn(1, TOKENS), ('manpp-two-units', TOKENS)]
 _HOSTED = {_wrapped(wrapper, host) for wrapper in WRAPPERS for host in HOSTS}
-#: Every method at least once, and all that is no pair of a host and a wrapper on both kinds.
+# They are no pair of a host and a wrapper.
+_OTHERS = [method for method in METHODS if method not in (*_HOSTED, 'manpp-two-units')]
+#: What goes in no wrapper, and MAN for all that does.
+ONE_WRAPPED = [*HOSTS, 'man', *_OTHERS]
+#: Every method at least once, and those that are no such pair on both kinds.
 CASES = [
     *FAST,
     *_in_turn(2, MAPS),
-    *((method, MAPS) for method in METHODS if method not in _HOSTED),
-    *((m, TOKENS) for m in METHODS if m not in (*_HOSTED, *VARIANTS, 'manpp-two-units')),
+    ('manpp-two-units', MAPS),
+    *((method, MAPS) for method in _OTHERS),
+    *((method, TOKENS) for method in _OTHERS if method not in VARIANTS),
 ]
 #: Those with what is recomputed; on tokens everything or nothing.
 RECOMPUTED = [(*case, part) for case in CASES for part in ('none', 'all')] + [

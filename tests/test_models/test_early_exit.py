@@ -12,7 +12,7 @@ from mman.utils import UserError
 from tests.helpers.settings import CASES, FAST, METHODS, build_model, in_tiers, start_heads
 
 # All but the one without a classifier.
-EXITS = in_tiers([case for case in CASES if case[0] != 'infopro-contrast'], FAST)
+EXITS = [case for case in CASES if case[0] != 'infopro-contrast']
 IMAGES, SIZE = 6, 16
 
 
@@ -34,7 +34,7 @@ def moved_model(method, backbone='cifar_resnet20'):
     return model
 
 
-@pytest.mark.parametrize(('method', 'backbone'), EXITS)
+@pytest.mark.parametrize(('method', 'backbone'), in_tiers(EXITS, FAST))
 def test_scores_are_those_that_are_trained(method, backbone):
     """In train mode their cross-entropy is the task loss, but for its weight."""
     model = build_model(method, backbone)
@@ -56,7 +56,7 @@ def test_scores_are_those_that_are_trained(method, backbone):
     torch.testing.assert_close(losses['loss_task'], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(('method', 'backbone'), EXITS)
+@pytest.mark.parametrize(('method', 'backbone'), in_tiers(EXITS, FAST[3:6]))
 def test_in_eval_mode_an_image_stands_alone(method, backbone):
     model = moved_model(method, backbone).eval()
     assert exit_blocks(model) == [0, 1, 2, 3]

@@ -234,6 +234,7 @@ def test_a_second_way_to_recompute_is_refused():
         MODELS.build(cfg)
 
 
+@pytest.mark.full
 def test_less_is_alive():
     """In order: nothing, the units, everything; one block a unit, wide maps."""
     peaks = []

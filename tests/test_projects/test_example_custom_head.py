@@ -32,7 +32,7 @@ def cosine_head(aux_head):
     return head
 
 
-@pytest.mark.parametrize('name', [ALONE, HOSTED])
+@pytest.mark.parametrize('name', [ALONE, pytest.param(HOSTED, marks=pytest.mark.full)])
 def test_training_lowers_every_local_loss(name, tmp_path):
     cfg = read(name)
     cfg.work_dir = str(tmp_path)
