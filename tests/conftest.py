@@ -9,6 +9,7 @@ os.environ.setdefault('ATEN_CPU_CAPABILITY', 'avx2')
 os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX2')
 
 import random  # noqa: E402
+import subprocess  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -17,6 +18,7 @@ from mmengine.runner import checkpoint  # noqa: E402
 
 from mman.registry import register_all_modules  # noqa: E402
 from mman.utils import safe_loading  # noqa: E402
+from tests.helpers.train_server import TrainServer  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +55,22 @@ _LOADING_VARIABLES = ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_O
 _SCHEMES = checkpoint.CheckpointLoader._schemes.copy()
 _SAFE_GLOBALS = checkpoint.get_torch_safe_globals
 _LOAD_FROM_HTTP = checkpoint.load_from_http
+
+
+@pytest.fixture(scope='session')
+def server():
+    """The process whose forks are the tools, which have nothing to import."""
+    with TrainServer() as server:
+        yield server
+
+
+@pytest.fixture(scope='session')
+def fork_tool(server, tmp_path_factory):
+    """``run_tool`` in a fork of the server; its output and errors are in one."""
+
+    def run(name, *args, **kwargs):
+        log = tmp_path_factory.mktemp('log') / 'log.txt'
+        code, output = server.run(log, *args, tool=name, **kwargs)
+        return subprocess.CompletedProcess(args, code, output, output)
+
+    return run

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from mman.utils.checkpoint import load_from_local
-from tests.helpers.run_tool import last_error, run_tool
+from tests.helpers.run_tool import last_error
 
 FLAGSHIP = 'configs/man/resnet110_k55_cifar10.py'
 DIGITS = 'configs/man/resnet20_k10_digits.py'
@@ -21,54 +21,19 @@ SMALL = [
     'model.splitter.stem=fused',
     'train_dataloader.dataset.indices=192',
     'val_dataloader.dataset.indices=64',
-    'train_cfg.max_epochs=3',
+    'train_cfg.max_epochs=2',
 ]
 
 
 @pytest.fixture(scope='module')
-def digits(tmp_path_factory):
-    """Three epochs in one go."""
+def digits(fork_tool, tmp_path_factory):
+    """Two epochs in one go."""
     work_dir = tmp_path_factory.mktemp('digits')
-    result = run_tool(
+    result = fork_tool(
         'train.py', DIGITS, '--work-dir', work_dir, '--seed', 1, '--cfg-options', *SMALL
     )
     assert result.returncode == 0, result.stderr
     return work_dir, result
-
-
-def _state(path):
-    return load_from_local(path)
-
-
-def test_interrupted_and_resumed_is_the_uninterrupted_run(digits, tmp_path):
-    whole, _ = digits
-    first = run_tool(
-        'train.py',
-        DIGITS,
-        *['--work-dir', tmp_path, '--seed', 1, '--cfg-options'],
-        *SMALL,
-        # Stops after its first epoch, with the schedule of three.
-        'train_cfg.max_epochs=1',
-        'param_scheduler.end=3',
-    )
-    assert first.returncode == 0, first.stderr
-    second = run_tool(
-        'train.py',
-        DIGITS,
-        *['--work-dir', tmp_path, '--seed', 1, '--resume', '--cfg-options'],
-        *SMALL,
-    )
-    assert second.returncode == 0, second.stderr
-    assert 'resumed epoch: 1' in second.stdout + second.stderr
-    expected, found = _state(whole / 'epoch_3.pth'), _state(tmp_path / 'epoch_3.pth')
-    assert expected['state_dict'].keys() == found['state_dict'].keys()
-    for key, value in expected['state_dict'].items():
-        assert torch.equal(value, found['state_dict'][key]), key
-    assert int(found['state_dict']['aux_heads.0.num_updates']) == 3 * 3
-    for name, wrapper in expected['optimizer'].items():
-        for index, state in wrapper['state'].items():
-            other = found['optimizer'][name]['state'][index]['momentum_buffer']
-            assert torch.equal(state['momentum_buffer'], other), (name, index)
 
 
 def test_what_a_training_leaves(digits):
@@ -79,14 +44,16 @@ def test_what_a_training_leaves(digits):
     (losses,) = work_dir.rglob('block_losses.jsonl')
     records = [json.loads(line) for line in losses.read_text().splitlines()]
     assert all(len(record['losses']) == 3 for record in records)
-    assert _state(work_dir / 'epoch_3.pth')['meta']['block_ends'] == ['1.2', '2.2', '3.2']
+    checkpoint = load_from_local(work_dir / 'epoch_2.pth')
+    assert checkpoint['meta']['block_ends'] == ['1.2', '2.2', '3.2']
+    assert int(checkpoint['state_dict']['aux_heads.0.num_updates']) == 2 * 3
 
 
-def test_testing_a_checkpoint(digits, tmp_path):
+def test_testing_a_checkpoint(fork_tool, digits, tmp_path):
     work_dir, trained = digits
-    result = run_tool(
+    result = fork_tool(
         'test.py',
-        *[DIGITS, work_dir / 'epoch_3.pth', '--work-dir', tmp_path, '--cfg-options'],
+        *[DIGITS, work_dir / 'epoch_2.pth', '--work-dir', tmp_path, '--cfg-options'],
         *SMALL,
         'test_dataloader.dataset.indices=64',
     )
@@ -96,12 +63,13 @@ def test_testing_a_checkpoint(digits, tmp_path):
     assert float(tested) == pytest.approx(float(accuracy), abs=0.006)
 
 
-def test_a_published_model_without_aux_heads_is_tested(digits, tmp_path):
-    checkpoint = _state(digits[0] / 'epoch_3.pth')
+@pytest.mark.full
+def test_a_published_model_without_aux_heads_is_tested(fork_tool, digits, tmp_path):
+    checkpoint = load_from_local(digits[0] / 'epoch_2.pth')
     state = checkpoint['state_dict']
     published = {k: v for k, v in state.items() if not k.startswith('aux_heads.')}
     torch.save(dict(state_dict=published, meta={}), tmp_path / 'published.pth')
-    result = run_tool(
+    result = fork_tool(
         'test.py',
         *[DIGITS, tmp_path / 'published.pth', '--work-dir', tmp_path, '--cfg-options'],
         *SMALL,
@@ -109,11 +77,11 @@ def test_a_published_model_without_aux_heads_is_tested(digits, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_a_checkpoint_of_another_split_is_refused(digits, tmp_path):
-    checkpoint = digits[0] / 'epoch_3.pth'
+def test_a_checkpoint_of_another_split_is_refused(fork_tool, digits, tmp_path):
+    checkpoint = digits[0] / 'epoch_2.pth'
     before = checkpoint.read_bytes()
     options = [o.replace('num_blocks=3', 'num_blocks=4') for o in SMALL]
-    result = run_tool(
+    result = fork_tool(
         'train.py',
         *[DIGITS, '--work-dir', tmp_path, '--resume', checkpoint, '--cfg-options'],
         *options,
@@ -143,8 +111,8 @@ def test_a_checkpoint_of_another_split_is_refused(digits, tmp_path):
         (['optim_wrapper.blocks.12.optimizer.lr=1'], 'optim_wrapper.blocks has the key 12'),
     ],
 )
-def test_bad_configs_end_in_one_line_before_training(options, named, tmp_path):
-    result = run_tool('train.py', DIGITS, '--work-dir', tmp_path, '--cfg-options', *options)
+def test_bad_configs_end_in_one_line_before_training(fork_tool, options, named, tmp_path):
+    result = fork_tool('train.py', DIGITS, '--work-dir', tmp_path, '--cfg-options', *options)
     assert named in last_error(result)
     assert 'Epoch(train)' not in result.stdout + result.stderr
 
@@ -172,16 +140,17 @@ def _cifar_options(root):
     ]
 
 
-@pytest.mark.slow
-def test_the_flagship_trains(cifar, tmp_path):
+@pytest.mark.full
+def test_the_flagship_trains(fork_tool, cifar, tmp_path):
     """All 55 blocks, shortened below the ramp of the schedule."""
-    result = run_tool(
+    result = fork_tool(
         'train.py',
         *[FLAGSHIP, '--work-dir', tmp_path, '--seed', 0, '--cfg-options'],
         *_cifar_options(cifar),
         'train_cfg.max_epochs=2',
-        'train_dataloader.batch_size=40',
-        'val_dataloader.batch_size=40',
+        'train_dataloader.batch_size=10',
+        'train_dataloader.dataset.indices=50',
+        'val_dataloader.dataset.indices=40',
         'default_hooks.logger.interval=1',
         'default_hooks.block_log.interval=1',
     )
@@ -193,22 +162,23 @@ def test_the_flagship_trains(cifar, tmp_path):
     log = result.stdout + result.stderr
     lines = [line for line in log.splitlines() if 'Epoch(train)' in line]
     assert lines and all(len(line) <= 240 for line in lines)
-    history = _state(tmp_path / 'epoch_2.pth')['message_hub']['log_scalars']
+    history = load_from_local(tmp_path / 'epoch_2.pth')['message_hub']['log_scalars']
     assert sum(name.startswith('train/') for name in history) < 12
 
 
-def test_missing_and_truncated_data_end_in_one_line(cifar, tmp_path):
+@pytest.mark.full
+def test_missing_and_truncated_data_end_in_one_line(fork_tool, cifar, tmp_path):
     options = _cifar_options(tmp_path / 'nowhere')
     options += ['train_dataloader.dataset.download=False', 'model.splitter.num_blocks=1']
     small = ['configs/man/resnet32_k8_cifar10.py', '--work-dir', tmp_path, '--cfg-options']
-    line = last_error(run_tool('train.py', *small, *options))
+    line = last_error(fork_tool('train.py', *small, *options))
     assert 'nowhere' in line and 'cifar-10-batches-py' in line
     batch = cifar / 'cifar-10-batches-py' / 'data_batch_3'
     content = batch.read_bytes()
     try:
         batch.write_bytes(content[:-1000])
         options = _cifar_options(cifar) + ['model.splitter.num_blocks=1']
-        line = last_error(run_tool('train.py', *small, *options))
+        line = last_error(fork_tool('train.py', *small, *options))
     finally:
         batch.write_bytes(content)
     assert 'data_batch_3' in line and 'truncated' in line
@@ -221,7 +191,8 @@ def test_configs_dump_and_load_unchanged(tmp_path):
     assert Path(FLAGSHIP).stat().st_size < 1000
 
 
-def test_a_memory_budget_is_kept_from_training_to_testing(tmp_path):
+@pytest.mark.full
+def test_a_memory_budget_is_kept_from_training_to_testing(fork_tool, tmp_path):
     """The choice is made before training, written down, and made again for a test."""
     keys = [
         'memory_budget.gib=0.02',
@@ -233,15 +204,15 @@ def test_a_memory_budget_is_kept_from_training_to_testing(tmp_path):
         'train_cfg.max_epochs=1',
     ]
     common = ['--work-dir', tmp_path, '--cfg-options', *keys]
-    trained = run_tool('train.py', DIGITS, *common)
+    trained = fork_tool('train.py', DIGITS, *common)
     assert trained.returncode == 0, trained.stderr
     message = next(line for line in trained.stdout.splitlines() if 'memory_budget of' in line)
     model = Config.fromfile(tmp_path / 'resnet20_k10_digits.py').model
     assert len(model.splitter.ends) == 3
     assert f'K=3, ends {" ".join(model.splitter.ends)}, recompute' in message
     assert repr(model.recompute) in message
-    tested = run_tool('test.py', DIGITS, tmp_path / 'epoch_1.pth', *common)
+    tested = fork_tool('test.py', DIGITS, tmp_path / 'epoch_1.pth', *common)
     assert tested.returncode == 0, tested.stderr
-    refused = run_tool('train.py', DIGITS, *common, 'memory_budget.gib=0.002')
+    refused = fork_tool('train.py', DIGITS, *common, 'memory_budget.gib=0.002')
     assert refused.returncode != 0
     assert 'memory_budget.gib=0.002 is too small for batch 64' in last_error(refused)

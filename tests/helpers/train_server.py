@@ -1,23 +1,23 @@
-"""Many short trainings by the real tools/train.py, without importing torch for each.
+"""Many short runs of the real tools, without importing torch for each.
 
-One process imports everything once; every training is a fork of it.
+One process imports everything once; every run, or every rank of one, is a fork of it.
 """
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_TRAIN = ROOT / 'tools' / 'train.py'
 
 
 class Training:
     """A training that was started.
 
     Attributes:
-        pid (int): Its process.
+        pid (int): Its process, that of rank 0.
         log (Path): What it prints.
     """
 
@@ -25,8 +25,8 @@ class Training:
         self._server, self.pid, self.log = server, pid, log
 
     def wait(self) -> int:
-        """Its exit code; negative the signal that ended it."""
-        return self._server.receive()['code']
+        """Its exit code, of the first rank that failed; negative the signal that ended it."""
+        return next(filter(None, self._server.receive()['codes']), 0)
 
     @property
     def output(self) -> str:
@@ -59,12 +59,28 @@ class TrainServer:
         self._process.stdin.close()
         self._process.wait(timeout=60)
 
-    def start(self, log: Path, *args, file_limit: int | None = None) -> Training:
-        """Start ``tools/train.py`` with arguments, its output going to ``log``.
+    def start(
+        self,
+        log: Path,
+        *args,
+        tool: str = 'train.py',
+        cwd: Path = ROOT,
+        ranks: int = 1,
+        file_limit: int | None = None,
+    ) -> Training:
+        """Start ``tools/<tool>`` with arguments, its output going to ``log``.
 
-        With ``file_limit`` no file can grow beyond so many bytes, as on a full disk.
+        It finds modules in ``cwd``. With several ``ranks`` it gets what torchrun sets. With
+        ``file_limit`` no file can grow beyond so many bytes, as on a full disk.
         """
-        request = dict(log=str(log), args=[str(arg) for arg in args], file_limit=file_limit)
+        request = dict(
+            log=str(log),
+            args=[str(arg) for arg in args],
+            tool=str(ROOT / 'tools' / tool),
+            cwd=str(cwd),
+            ranks=ranks,
+            file_limit=file_limit,
+        )
         self._process.stdin.write(json.dumps(request) + '\n')
         self._process.stdin.flush()
         return Training(self, self.receive()['pid'], log)
@@ -85,8 +101,8 @@ def _send(channel, message) -> None:
     print(json.dumps(message), file=channel, flush=True)
 
 
-def _train(request: dict) -> None:
-    """In the fork: become ``python tools/train.py ARGS``."""
+def _become(request: dict, rank: int, port: int) -> None:
+    """In the fork: become ``python tools/TOOL ARGS``."""
     import resource
     import runpy
 
@@ -98,8 +114,21 @@ def _train(request: dict) -> None:
     log = os.open(request['log'], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    sys.argv = [str(_TRAIN), *request['args']]
-    runpy.run_path(str(_TRAIN), run_name='__main__')
+    sys.argv = [request['tool'], *request['args']]
+    if request['ranks'] > 1:
+        names = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=request['ranks'], MASTER_PORT=port)
+        os.environ |= {name: str(value) for name, value in names.items()}
+        os.environ['MASTER_ADDR'] = 'localhost'
+        sys.argv += ['--launcher', 'pytorch']
+    os.chdir(request['cwd'])
+    sys.path.insert(0, request['cwd'])
+    runpy.run_path(request['tool'], run_name='__main__')
+
+
+def _free_port() -> int:
+    with socket.socket() as server:
+        server.bind(('localhost', 0))
+        return server.getsockname()[1]
 
 
 def _serve() -> None:
@@ -118,13 +147,15 @@ def _serve() -> None:
     runner.collect_env = lambda: environment
     _send(channel, 'ready')
     for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            _train(json.loads(line))
-            os._exit(0)
-        _send(channel, dict(pid=pid))
-        _, status = os.waitpid(pid, 0)
-        _send(channel, dict(code=os.waitstatus_to_exitcode(status)))
+        request, port, pids = json.loads(line), _free_port(), []
+        for rank in range(request['ranks']):
+            pids.append(os.fork())
+            if pids[-1] == 0:
+                _become(request, rank, port)
+                sys.exit()
+        _send(channel, dict(pid=pids[0]))
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        _send(channel, dict(codes=codes))
 
 
 if __name__ == '__main__':

@@ -42,8 +42,7 @@ def counters(model):
     return [int(head.num_updates) for head in model.aux_heads]
 
 
-@pytest.mark.parametrize('timing', ['post_step', 'pre_step'])
-@pytest.mark.parametrize('method', ['man', 'manpp-greedy'])
+@pytest.mark.parametrize(('method', 'timing'), [('manpp-greedy', 'post_step'), ('man', 'pre_step')])
 def test_every_iteration_averages(method, timing):
     model = build_model(method)
     runner = make_runner(model, [MomentumUpdateHook(DECAY, timing)])

@@ -28,15 +28,21 @@ def _launch(script, *args, **extra):
     )
 
 
-def _train(work_dir, ranks, epochs, *args):
-    options = [*args, *OPTIONS, f'train_cfg.max_epochs={epochs}', 'param_scheduler.end=3']
-    arguments = [DIGITS, '--work-dir', work_dir, '--seed', 1, *options]
-    if ranks == 1:
-        result = run_tool('train.py', *arguments)
-    else:
-        result = _launch('dist_train.sh', DIGITS, ranks, *arguments[1:])
-    assert result.returncode == 0, result.stderr
-    return result
+@pytest.fixture(scope='module')
+def train(fork_tool):
+    """``train(work_dir, ranks, epochs, *arguments)``, without a launcher."""
+
+    def run(work_dir, ranks, epochs, *args):
+        arguments = [DIGITS, '--work-dir', work_dir, *args, *_options(epochs)]
+        result = fork_tool('train.py', *arguments, ranks=ranks)
+        assert result.returncode == 0, result.stdout
+        return result
+
+    return run
+
+
+def _options(epochs):
+    return [*OPTIONS, f'train_cfg.max_epochs={epochs}', 'param_scheduler.end=3']
 
 
 def _accuracy(text):
@@ -47,7 +53,10 @@ def _accuracy(text):
 def two_ranks(tmp_path_factory):
     """One epoch by two processes, in a folder with a space in its name."""
     work_dir = tmp_path_factory.mktemp('two ranks')
-    return work_dir, _train(work_dir, 2, 1)
+    arguments = ['--work-dir', work_dir, '--seed', 1, '--auto-scale-lr', *_options(1)]
+    result = _launch('dist_train.sh', DIGITS, 2, *arguments)
+    assert result.returncode == 0, result.stderr
+    return work_dir, result
 
 
 def test_two_ranks_report_once(two_ranks):
@@ -56,20 +65,30 @@ def test_two_ranks_report_once(two_ranks):
     assert (work_dir / 'epoch_1.pth').is_file()
 
 
+def test_auto_scale_lr_goes_by_the_total_batch(two_ranks):
+    """Two processes of 16 are half of the config's 64."""
+    work_dir, result = two_ranks
+    assert 'Scaling the original LR by 0.5' in result.stdout + result.stderr
+    state = load_from_local(work_dir / 'epoch_1.pth')
+    for wrapper in state['optimizer'].values():
+        assert wrapper['param_groups'][0]['initial_lr'] == pytest.approx(0.05)
+
+
 @pytest.fixture(scope='module')
-def saved_by(two_ranks, tmp_path_factory):
+def saved_by(train, two_ranks, tmp_path_factory):
     """Checkpoint of one epoch by any number of processes."""
     folders = {2: two_ranks[0]}
 
     def get(ranks):
         if ranks not in folders:
             folders[ranks] = tmp_path_factory.mktemp(f'by{ranks}')
-            _train(folders[ranks], ranks, 1)
+            train(folders[ranks], ranks, 1)
         return folders[ranks] / 'epoch_1.pth'
 
     return get
 
 
+@pytest.mark.full
 def test_checkpoints_have_the_keys_of_one_process(saved_by):
     ours, plain = load_from_local(saved_by(2)), load_from_local(saved_by(1))
     assert ours.keys() == plain.keys()
@@ -79,11 +98,12 @@ def test_checkpoints_have_the_keys_of_one_process(saved_by):
     assert ours['meta']['iter'] * 2 == plain['meta']['iter']
 
 
-@pytest.mark.parametrize(('saving', 'resuming'), [(2, 1), (2, 3), (1, 2), (3, 1)])
-def test_any_number_of_ranks_resumes(saved_by, tmp_path, saving, resuming):
+@pytest.mark.full
+@pytest.mark.parametrize(('saving', 'resuming'), [(2, 3), (1, 2), (2, 1)])
+def test_any_number_of_ranks_resumes(train, saved_by, tmp_path, saving, resuming):
     shutil.copy(saved_by(saving), tmp_path)
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
-    result = _train(tmp_path, resuming, 2, '--resume')
+    result = train(tmp_path, resuming, 2, '--resume')
     assert 'resumed epoch: 1' in result.stdout + result.stderr
     before, after = (load_from_local(tmp_path / f'epoch_{i}.pth')['state_dict'] for i in (1, 2))
     # Six updates of the average an epoch by one process, three by two, two by three.
@@ -92,24 +112,24 @@ def test_any_number_of_ranks_resumes(saved_by, tmp_path, saving, resuming):
     assert int(after[name]) == 6 // saving + 6 // resuming
 
 
-def test_every_number_of_ranks_tests_alike(two_ranks, tmp_path):
+@pytest.mark.full
+def test_every_number_of_ranks_tests_alike(fork_tool, two_ranks, tmp_path):
     """97 samples on 1, 2 and 3 processes: each counted once."""
     checkpoint = two_ranks[0] / 'epoch_1.pth'
-    alone = run_tool('test.py', DIGITS, checkpoint, '--work-dir', tmp_path, *OPTIONS)
-    assert alone.returncode == 0, alone.stderr
+    arguments = [DIGITS, checkpoint, '--work-dir', tmp_path, *OPTIONS]
+    alone, three = (fork_tool('test.py', *arguments, ranks=ranks) for ranks in (1, 3))
     expected = _accuracy(alone.stdout)
     # The share of 97 pictures, so a picture counted twice would show.
     assert float(expected) * 0.97 == pytest.approx(round(float(expected) * 0.97), abs=1e-3)
-    for ranks in (2, 3):
-        result = _launch(
-            'dist_test.sh', DIGITS, checkpoint, ranks, '--work-dir', tmp_path, *OPTIONS
-        )
-        assert result.returncode == 0, result.stderr
-        assert _accuracy(result.stdout) == expected
+    assert _accuracy(three.stdout) == expected
+    result = _launch('dist_test.sh', DIGITS, checkpoint, 2, '--work-dir', tmp_path, *OPTIONS)
+    assert result.returncode == 0, result.stderr
+    assert _accuracy(result.stdout) == expected
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='needs /proc')
-def test_a_killed_rank_ends_the_job_and_resume_goes_on(tmp_path):
+def test_a_killed_rank_ends_the_job(tmp_path):
     options = [*OPTIONS, 'train_cfg.max_epochs=60', 'default_hooks.checkpoint.max_keep_ckpts=2']
     command = [ROOT / 'tools' / 'dist_train.sh', DIGITS, 2, '--work-dir', tmp_path, *options]
     process = subprocess.Popen(
@@ -134,10 +154,6 @@ def test_a_killed_rank_ends_the_job_and_resume_goes_on(tmp_path):
         process.terminate()
     assert process.returncode not in (0, None)
     assert 'SIGKILL' in errors or '-9' in errors
-    done = max(int(path.stem.split('_')[1]) for path in tmp_path.glob('epoch_*.pth'))
-    result = _train(tmp_path, 2, done + 1, '--resume')
-    assert f'resumed epoch: {done}' in result.stdout + result.stderr
-    assert (tmp_path / f'epoch_{done + 1}.pth').is_file()
 
 
 def _runs(pid):
@@ -148,6 +164,7 @@ def _runs(pid):
         return False
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='needs /proc')
 def test_ranks_end_when_the_launcher_is_killed(tmp_path):
     """With a checkpoint, as at any SIGTERM."""
@@ -181,6 +198,7 @@ def test_ranks_end_when_the_launcher_is_killed(tmp_path):
     assert load_from_local(tmp_path / 'preempted.pth')['meta']['iter'] >= 3
 
 
+@pytest.mark.full
 def test_a_mistake_ends_all_ranks_in_one_line_each(tmp_path):
     result = _launch(
         'dist_train.sh',
@@ -225,12 +243,3 @@ def test_the_launcher_without_its_environment_is_named():
     result = run_tool('train.py', DIGITS, '--launcher', 'pytorch')
     assert result.returncode == 2
     assert '--launcher pytorch needs RANK' in result.stderr
-
-
-def test_auto_scale_lr_goes_by_the_total_batch(tmp_path):
-    """Two processes of 16 are half of the config's 64."""
-    result = _train(tmp_path, 2, 1, '--auto-scale-lr')
-    assert 'Scaling the original LR by 0.5' in result.stdout + result.stderr
-    state = load_from_local(tmp_path / 'epoch_1.pth')
-    for wrapper in state['optimizer'].values():
-        assert wrapper['param_groups'][0]['initial_lr'] == pytest.approx(0.05)

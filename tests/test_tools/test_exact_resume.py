@@ -5,7 +5,6 @@ import pytest
 from mman.utils.checkpoint import load_from_local
 from mman.utils.preempted import EXIT_CODE
 from tests.helpers.interruption import differences, state_of
-from tests.helpers.train_server import TrainServer
 
 CONFIGS = dict(
     epoch='tests/helpers/survival_config.py', iter='tests/helpers/survival_iter_config.py'
@@ -13,12 +12,6 @@ CONFIGS = dict(
 LAST = dict(epoch='epoch_3.pth', iter='iter_18.pth')
 KILLED = -9
 BY_ITER = ['default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.interval=4']
-
-
-@pytest.fixture(scope='module')
-def server():
-    with TrainServer() as server:
-        yield server
 
 
 @pytest.fixture(scope='module')
@@ -69,9 +62,16 @@ INTERRUPTIONS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('workers', WORKERS)
-@pytest.mark.parametrize('interruption', INTERRUPTIONS)
+@pytest.mark.parametrize(
+    ('interruption', 'workers'),
+    [
+        ('asked to stop', '0'),
+        pytest.param('asked to stop', '2p', marks=pytest.mark.full),
+        pytest.param('killed after an epoch', '2', marks=pytest.mark.full),
+        pytest.param('killed within one', '2p', marks=pytest.mark.full),
+        pytest.param('asked at its end', '2', marks=pytest.mark.full),
+    ],
+)
 def test_by_epoch(train, whole, tmp_path, interruption, workers):
     name, at, options, resumed = INTERRUPTIONS[interruption]
     options = [*options, *WORKERS[workers]]
@@ -85,9 +85,10 @@ def test_by_epoch(train, whole, tmp_path, interruption, workers):
     assert_same(whole('epoch'), tmp_path, 'epoch', ignore=('/message_hub/runtime_info/keep_ckpt',))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('workers', WORKERS)
-@pytest.mark.parametrize(('name', 'at', 'start'), [('SIGKILL', 11, 8), ('SIGTERM', 7, 7)])
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ('name', 'at', 'start', 'workers'), [('SIGKILL', 11, 8, '2p'), ('SIGTERM', 7, 7, '2')]
+)
 def test_by_iteration(train, whole, tmp_path, name, at, start, workers):
     interrupt = [f'custom_hooks.2.at={at}', f'custom_hooks.2.name={name}']
     code, output = train('iter', tmp_path, *WORKERS[workers], *interrupt)
@@ -98,7 +99,7 @@ def test_by_iteration(train, whole, tmp_path, name, at, start, workers):
     assert_same(whole('iter'), tmp_path, 'iter')
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_within_an_accumulation(train, tmp_path):
     """Four iterations a step: the gradients of the ninth wait for the twelfth."""
     every = ['optim_wrapper.accumulative_counts=4']
@@ -114,7 +115,7 @@ def test_within_an_accumulation(train, tmp_path):
     assert_same(whole, tmp_path / 'cut', 'epoch')
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_without_a_seed_the_drawn_one_goes_on(train, tmp_path):
     """Also for the order of the samples, which mmengine draws anew."""
     code, output = train('epoch', tmp_path / 'whole', seed=())
@@ -129,11 +130,11 @@ def test_without_a_seed_the_drawn_one_goes_on(train, tmp_path):
     assert_same(whole, tmp_path / 'cut', 'epoch')
 
 
-@pytest.mark.parametrize('loop', CONFIGS)
-def test_random_numbers_matter(train, whole, tmp_path, loop):
+@pytest.mark.full
+def test_random_numbers_matter(train, whole, tmp_path):
     """Another seed ends elsewhere: the comparisons above can fail."""
-    code, output = train(loop, tmp_path, seed=('--seed', 4))
+    code, output = train('epoch', tmp_path, seed=('--seed', 4))
     assert code == 0, output
-    found = state_of(load_from_local(tmp_path / LAST[loop]))
-    different = differences(whole(loop), found)
+    found = state_of(load_from_local(tmp_path / LAST['epoch']))
+    different = differences(whole('epoch'), found)
     assert '/state_dict/backbone.conv1.weight' in different

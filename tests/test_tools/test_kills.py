@@ -5,11 +5,11 @@ import pytest
 from tests.helpers.kill_test import kills
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_killed_trainings_are_resumed_to_the_bit(tmp_path):
-    """Eight here; ``python -m tests.helpers.kill_test`` does 40."""
-    records = list(kills(8, seed=1, folder=tmp_path))
-    assert len(records) == 8
+    """Four here; ``python -m tests.helpers.kill_test`` does 40."""
+    records = list(kills(4, seed=1, folder=tmp_path))
+    assert len(records) == 4
     assert all(record.identical for record in records), records
     # A kill that left nothing to go on from would test nothing.
-    assert sum(record.resumed_from.startswith('iter_') for record in records) >= 4
+    assert sum(record.resumed_from.startswith('iter_') for record in records) >= 2

@@ -13,9 +13,9 @@ from mman.utils.checkpoint import load_from_local
 from tests.helpers.launch import DIGITS, OPTIONS, children, environment
 from tests.helpers.run_tool import ROOT
 
-pytestmark = pytest.mark.dist
+pytestmark = [pytest.mark.dist, pytest.mark.full]
 
-EPOCHS = 6
+EPOCHS = 4
 RANKS = 2
 RESTART_OPTIONS = [
     *OPTIONS,

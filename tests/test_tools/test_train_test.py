@@ -122,22 +122,14 @@ def test_seed_reaches_the_runner(trained):
     assert meta['seed'] == 3
 
 
-def test_resumed_training_ends_as_the_uninterrupted_one(project, trained, tmp_path):
+def test_resumed_training_ends_as_the_uninterrupted_one(fork_tool, project, trained, tmp_path):
     # What a job leaves that was stopped after its first epoch, in a folder moved since.
     work_dir, _ = trained
     shutil.copy(work_dir / 'epoch_1.pth', tmp_path)
     (tmp_path / 'last_checkpoint').write_text(str(project / 'gone' / 'epoch_1.pth'))
     before = (tmp_path / 'epoch_1.pth').read_bytes()
-    result = run_tool(
-        'train.py',
-        'tiny_config.py',
-        '--work-dir',
-        tmp_path,
-        '--seed',
-        3,
-        '--resume',
-        cwd=project,
-    )
+    arguments = ['tiny_config.py', '--work-dir', tmp_path, '--seed', 3, '--resume']
+    result = fork_tool('train.py', *arguments, cwd=project)
     assert result.returncode == 0, result.stderr
     straight, resumed = weights_of(work_dir / 'epoch_2.pth'), weights_of(tmp_path / 'epoch_2.pth')
     first = weights_of(work_dir / 'epoch_1.pth')
@@ -148,19 +140,13 @@ def test_resumed_training_ends_as_the_uninterrupted_one(project, trained, tmp_pa
     assert (tmp_path / 'epoch_1.pth').read_bytes() == before
 
 
-def test_testing_gives_the_accuracy_and_predictions_of_the_checkpoint(project, trained, tmp_path):
+def test_testing_gives_the_accuracy_and_predictions_of_the_checkpoint(
+    fork_tool, project, trained, tmp_path
+):
     checkpoint = trained[0] / 'epoch_2.pth'
     out = tmp_path / 'predictions.pkl'
-    result = run_tool(
-        'test.py',
-        'tiny_config.py',
-        checkpoint,
-        '--work-dir',
-        tmp_path / 'work',
-        '--out',
-        out,
-        cwd=project,
-    )
+    arguments = ['tiny_config.py', checkpoint, '--work-dir', tmp_path / 'work', '--out', out]
+    result = fork_tool('test.py', *arguments, cwd=project)
     assert result.returncode == 0, result.stderr
     predicted, labels = predict(checkpoint, project)
     printed = re.search(r'^accuracy/top1: ([\d.]+)$', result.stdout, re.M)
@@ -170,20 +156,14 @@ def test_testing_gives_the_accuracy_and_predictions_of_the_checkpoint(project, t
 
 
 @pytest.mark.parametrize('damage', ['lacks', 'misshapes'])
-def test_testing_refuses_weights_of_another_model(project, trained, tmp_path, damage):
+def test_testing_refuses_weights_of_another_model(fork_tool, project, trained, tmp_path, damage):
     checkpoint = load_from_local(trained[0] / 'epoch_2.pth')
     weight = checkpoint['state_dict'].pop('head.fc.weight')
     if damage == 'misshapes':
         checkpoint['state_dict']['head.fc.weight'] = weight[:, :2]
     torch.save(checkpoint, tmp_path / 'other.pth')
-    result = run_tool(
-        'test.py',
-        'tiny_config.py',
-        tmp_path / 'other.pth',
-        '--work-dir',
-        tmp_path / 'work',
-        cwd=project,
-    )
+    arguments = ['tiny_config.py', tmp_path / 'other.pth', '--work-dir', tmp_path / 'work']
+    result = fork_tool('test.py', *arguments, cwd=project)
     assert result.returncode == 2
     last = result.stderr.strip().splitlines()[-1]
     assert 'other.pth' in last and 'head.fc.weight' in last
@@ -200,18 +180,11 @@ class CreatesFile:
         return builtins.open, (self.path, 'w')
 
 
-def test_training_does_not_run_code_from_a_checkpoint(project, tmp_path):
+def test_training_does_not_run_code_from_a_checkpoint(fork_tool, project, tmp_path):
     trace, checkpoint = tmp_path / 'trace', tmp_path / 'model.pth'
     torch.save({'state_dict': {}, 'payload': CreatesFile(trace)}, checkpoint)
-    result = run_tool(
-        'train.py',
-        'tiny_config.py',
-        '--work-dir',
-        tmp_path / 'work',
-        '--resume',
-        checkpoint,
-        cwd=project,
-    )
+    arguments = ['tiny_config.py', '--work-dir', tmp_path / 'work', '--resume', checkpoint]
+    result = fork_tool('train.py', *arguments, cwd=project)
     assert result.returncode == 2
     assert not trace.exists()
     last = result.stderr.strip().splitlines()[-1]

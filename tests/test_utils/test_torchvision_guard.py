@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from mman.utils import torchvision_guard
 
 GUARD = Path(torchvision_guard.__file__)
@@ -27,6 +29,7 @@ def run(code, preamble=PREAMBLE):
     return result.stdout.split()
 
 
+@pytest.mark.full
 def test_declares_operators_when_the_library_cannot_load(tmp_path):
     broken = tmp_path / '_C.so'
     broken.write_bytes(b'not a library')
@@ -51,6 +54,7 @@ print(torchvision.transforms.functional.hflip(image)[0, 0, 0].item())
     assert out == ['True', 'True', '3', '3', '3.0']
 
 
+@pytest.mark.full
 def test_leaves_an_installation_without_compiled_library_alone():
     out = run(
         """
