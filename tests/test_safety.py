@@ -23,7 +23,7 @@ from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.safe_loading import restrict_loading
 from tests.helpers.converters import error_of
-from tests.helpers.run_tool import call_tool, last_error, run_tool
+from tests.helpers.run_tool import call_tool
 from tests.helpers.trained_digits import write_pictures
 
 CONFIG = 'configs/man/resnet20_k10_digits.py'
@@ -87,12 +87,12 @@ class TestCheckpoint:
     def test_train(self, checkpoint, tmp_path, options):
         place = f'load_from={checkpoint}' if options == ['--cfg-options'] else checkpoint
         work_dir = tmp_path / 'work'
-        line = last_error(run_tool('train.py', CONFIG, '--work-dir', work_dir, *options, place))
+        line = error_of(call_tool('train.py', CONFIG, '--work-dir', work_dir, *options, place))
         assert 'was refused' in line and str(checkpoint) in line
         assert not list(work_dir.glob('*.pth'))
 
     def test_test(self, checkpoint, tmp_path):
-        line = last_error(run_tool('test.py', CONFIG, checkpoint, '--work-dir', tmp_path / 'work'))
+        line = error_of(call_tool('test.py', CONFIG, checkpoint, '--work-dir', tmp_path / 'work'))
         assert 'was refused' in line and str(checkpoint) in line
 
     def test_found_by_resume(self, checkpoint, tmp_path):
@@ -101,15 +101,14 @@ class TestCheckpoint:
         work_dir.mkdir()
         checkpoint.rename(work_dir / 'epoch_1.pth')
         (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
-        result = run_tool('train.py', CONFIG, '--work-dir', work_dir, '--resume')
-        assert 'epoch_1.pth' in last_error(result)
+        result = call_tool('train.py', CONFIG, '--work-dir', work_dir, '--resume')
+        assert 'epoch_1.pth' in error_of(result)
 
     def test_pretrained(self, checkpoint, tmp_path):
         key = f'pretrained.checkpoint={checkpoint}'
         work_dir = tmp_path / 'work'
-        line = last_error(
-            run_tool('train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', key)
-        )
+        result = call_tool('train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', key)
+        line = error_of(result)
         assert 'was refused' in line
 
     def test_init_cfg(self, checkpoint):
@@ -213,8 +212,8 @@ class TestDataFile:
             for key in (f'data_root={cifar_root}', 'verify=False')
         ]
         config = 'configs/greedy/resnet32_k16_cifar10.py'
-        result = run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', *keys)
-        line = last_error(result)
+        result = call_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', *keys)
+        line = error_of(result)
         assert 'data_batch_2 cannot be read' in line and 'open is not plain array data' in line
 
     def test_in_an_archive(self, cifar_root):
