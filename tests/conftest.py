@@ -9,6 +9,7 @@ os.environ.setdefault('ATEN_CPU_CAPABILITY', 'avx2')
 os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX2')
 
 import random  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -17,6 +18,28 @@ from mmengine.runner import checkpoint  # noqa: E402
 
 from mman.registry import register_all_modules  # noqa: E402
 from mman.utils import safe_loading  # noqa: E402
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _without_data_of_the_machine(tmp_path_factory):
+    """Work beside the repository, and in empty caches of the libraries.
+
+    Configs name folders such as ``data/cifar10``, and libraries look into the
+    caches of the user; neither is there, whatever this machine has.
+    """
+    folder = tmp_path_factory.mktemp('repository')
+    for path in _ROOT.iterdir():
+        if path.name not in ('data', '.git'):
+            (folder / path.name).symlink_to(path)
+    cache = tmp_path_factory.mktemp('cache')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ('TORCH_HOME', 'HF_HOME', 'MMENGINE_HOME', 'SCIKIT_LEARN_DATA'):
+            patch.setenv(name, str(cache))
+        yield
+
+
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
