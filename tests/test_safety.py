@@ -29,6 +29,10 @@ from tests.helpers.trained_digits import write_pictures
 CONFIG = 'configs/man/resnet20_k10_digits.py'
 
 
+def full(*values):
+    return pytest.param(*values, marks=pytest.mark.full)
+
+
 class Payload:
     """Pickles into a call that creates the canary."""
 
@@ -118,7 +122,9 @@ class TestCheckpoint:
         with pytest.raises(UserError, match='was refused'):
             model.init_weights()
 
-    @pytest.mark.parametrize('door', [get_model, build_runner, built_model, build_local_model])
+    @pytest.mark.parametrize(
+        'door', [get_model, *map(full, (build_runner, built_model, build_local_model))]
+    )
     def test_mmengine_after_any_door(self, checkpoint, tmp_path, door):
         """In the same process, by mmengine's own function."""
         cfg = load_config(CONFIG)
@@ -135,7 +141,7 @@ class TestCheckpoint:
             load_checkpoint(torch.nn.Linear(1, 1), str(checkpoint))
 
     @pytest.mark.parametrize(
-        'tool', ['analysis_tools/linear_probe.py', 'visualization/feature_maps.py']
+        'tool', ['analysis_tools/linear_probe.py', full('visualization/feature_maps.py')]
     )
     def test_looking_inside(self, checkpoint, tmp_path, tool):
         image = write_pictures(tmp_path, 1) / '000.png'
@@ -183,19 +189,19 @@ class TestPublishedModel:
     @pytest.mark.parametrize(
         ('tool', 'arguments'),
         [
-            ('model_converters/publish_model.py', ['IN', 'OUT']),
-            ('model_converters/export_weights.py', [CONFIG, 'IN', 'OUT.pth', '--format', 'timm']),
-            ('model_converters/export_onnx.py', [CONFIG, 'IN', 'OUT.onnx']),
-            ('model_converters/export_torch.py', [CONFIG, 'IN', 'OUT.pt', '--how', 'script']),
-            ('model_converters/convert_man_release.py', ['IN', 'OUT.pth']),
-            ('analysis_tools/early_exit.py', [CONFIG, 'IN']),
+            ('publish_model.py', ['IN', 'OUT']),
+            ('export_weights.py', [CONFIG, 'IN', 'OUT.pth', '--format', 'timm']),
+            full('export_onnx.py', [CONFIG, 'IN', 'OUT.onnx']),
+            full('export_torch.py', [CONFIG, 'IN', 'OUT.pt', '--how', 'script']),
+            full('convert_man_release.py', ['IN', 'OUT.pth']),
+            full('../analysis_tools/early_exit.py', [CONFIG, 'IN']),
         ],
     )
     def test_tools(self, checkpoint, tmp_path, tool, arguments):
         before = sorted(tmp_path.iterdir())
         names = dict(IN=checkpoint)
         places = [names.get(a, str(tmp_path / a) if a.startswith('OUT') else a) for a in arguments]
-        assert 'was refused' in error_of(call_tool(tool, *places))
+        assert 'was refused' in error_of(call_tool(f'model_converters/{tool}', *places))
         assert sorted(tmp_path.iterdir()) == before
 
     def test_downloaded(self, checkpoint, tmp_path, monkeypatch):

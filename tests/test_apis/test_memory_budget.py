@@ -47,7 +47,7 @@ def everything():
     }
 
 
-@pytest.mark.parametrize('share', [0.6, 0.3, 0.0])
+@pytest.mark.parametrize('share', [0.4, 0.0])
 def test_the_least_arithmetic_within_the_budget(everything, share):
     peaks = sorted(report.peak for report in everything.values())
     limit = peaks[0] + share * (peaks[-1] - peaks[0])
@@ -66,7 +66,7 @@ def test_more_memory_never_means_more_arithmetic():
 
 
 def test_the_config_is_changed_and_says_so(capsys):
-    budget = dict(gib=0.01, num_blocks=[3, 4], recompute=['none', 'all'])
+    budget = dict(gib=0.01, num_blocks=[3, 4], recompute=['all'])
     cfg = _cfg(memory_budget=budget)
     apply_memory_budget(cfg)
     message = capsys.readouterr().out

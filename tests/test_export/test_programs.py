@@ -46,6 +46,7 @@ def test_torch(digits, tmp_path, how, suffix, pixels):
         assert_close(program(images[:1]), digits.scores[:1])
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_vision_transformer_to_onnx(photos, tmp_path):
     cfg = config_of('bp/vit-tiny_imagenet', VIT)
