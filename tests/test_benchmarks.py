@@ -55,6 +55,7 @@ def test_memory_predicts_and_measures_every_variant(tmp_path):
         assert row[-1] == f'{100 * (peaks["fake"] / peaks["real"] - 1):+.2f} %'
 
 
+@pytest.mark.full
 def test_time_gives_each_variant_a_time_a_round(tmp_path):
     names = ['bp', 'infopro/cross_entropy', 'man', 'man/decoder=resize_first']
     raw, (headings, *rows) = record_of(

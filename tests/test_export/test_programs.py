@@ -18,7 +18,7 @@ def inputs(digits, pixels):
     return normalised(digits.images)
 
 
-@pytest.mark.parametrize('pixels', [False, True])
+@pytest.mark.parametrize('pixels', [pytest.param(False, marks=pytest.mark.full), True])
 def test_onnx(digits, tmp_path, pixels):
     out = tmp_path / 'x.onnx'
     written = export_onnx(CONFIG, digits.path, str(out), pixels, str(digits.folder))
