@@ -50,8 +50,15 @@ def run(line, monkeypatch, capfd):
     return output
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('page', TESTED, ids=page_id)
+# Of the pages that train one is enough for the fast tier.
+FAST = [DOCS / 'splits.md', DOCS / 'howto' / 'custom_splitter.md']
+
+
+@pytest.mark.parametrize(
+    'page',
+    [*FAST, *(pytest.param(page, marks=pytest.mark.full) for page in TESTED if page not in FAST)],
+    ids=page_id,
+)
 def test_a_page_does_what_it_says(page, root, monkeypatch, capfd):
     files = pages.files_of(page)
     for name, text in files.items():

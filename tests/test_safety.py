@@ -23,10 +23,14 @@ from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.safe_loading import restrict_loading
 from tests.helpers.converters import error_of
-from tests.helpers.run_tool import call_tool, last_error, run_tool
+from tests.helpers.run_tool import call_tool
 from tests.helpers.trained_digits import write_pictures
 
 CONFIG = 'configs/man/resnet20_k10_digits.py'
+
+
+def full(*values):
+    return pytest.param(*values, marks=pytest.mark.full)
 
 
 class Payload:
@@ -87,12 +91,12 @@ class TestCheckpoint:
     def test_train(self, checkpoint, tmp_path, options):
         place = f'load_from={checkpoint}' if options == ['--cfg-options'] else checkpoint
         work_dir = tmp_path / 'work'
-        line = last_error(run_tool('train.py', CONFIG, '--work-dir', work_dir, *options, place))
+        line = error_of(call_tool('train.py', CONFIG, '--work-dir', work_dir, *options, place))
         assert 'was refused' in line and str(checkpoint) in line
         assert not list(work_dir.glob('*.pth'))
 
     def test_test(self, checkpoint, tmp_path):
-        line = last_error(run_tool('test.py', CONFIG, checkpoint, '--work-dir', tmp_path / 'work'))
+        line = error_of(call_tool('test.py', CONFIG, checkpoint, '--work-dir', tmp_path / 'work'))
         assert 'was refused' in line and str(checkpoint) in line
 
     def test_found_by_resume(self, checkpoint, tmp_path):
@@ -101,15 +105,14 @@ class TestCheckpoint:
         work_dir.mkdir()
         checkpoint.rename(work_dir / 'epoch_1.pth')
         (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
-        result = run_tool('train.py', CONFIG, '--work-dir', work_dir, '--resume')
-        assert 'epoch_1.pth' in last_error(result)
+        result = call_tool('train.py', CONFIG, '--work-dir', work_dir, '--resume')
+        assert 'epoch_1.pth' in error_of(result)
 
     def test_pretrained(self, checkpoint, tmp_path):
         key = f'pretrained.checkpoint={checkpoint}'
         work_dir = tmp_path / 'work'
-        line = last_error(
-            run_tool('train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', key)
-        )
+        result = call_tool('train.py', CONFIG, '--work-dir', work_dir, '--cfg-options', key)
+        line = error_of(result)
         assert 'was refused' in line
 
     def test_init_cfg(self, checkpoint):
@@ -119,7 +122,9 @@ class TestCheckpoint:
         with pytest.raises(UserError, match='was refused'):
             model.init_weights()
 
-    @pytest.mark.parametrize('door', [get_model, build_runner, built_model, build_local_model])
+    @pytest.mark.parametrize(
+        'door', [get_model, *map(full, (build_runner, built_model, build_local_model))]
+    )
     def test_mmengine_after_any_door(self, checkpoint, tmp_path, door):
         """In the same process, by mmengine's own function."""
         cfg = load_config(CONFIG)
@@ -136,7 +141,7 @@ class TestCheckpoint:
             load_checkpoint(torch.nn.Linear(1, 1), str(checkpoint))
 
     @pytest.mark.parametrize(
-        'tool', ['analysis_tools/linear_probe.py', 'visualization/feature_maps.py']
+        'tool', ['analysis_tools/linear_probe.py', full('visualization/feature_maps.py')]
     )
     def test_looking_inside(self, checkpoint, tmp_path, tool):
         image = write_pictures(tmp_path, 1) / '000.png'
@@ -184,19 +189,19 @@ class TestPublishedModel:
     @pytest.mark.parametrize(
         ('tool', 'arguments'),
         [
-            ('model_converters/publish_model.py', ['IN', 'OUT']),
-            ('model_converters/export_weights.py', [CONFIG, 'IN', 'OUT.pth', '--format', 'timm']),
-            ('model_converters/export_onnx.py', [CONFIG, 'IN', 'OUT.onnx']),
-            ('model_converters/export_torch.py', [CONFIG, 'IN', 'OUT.pt', '--how', 'script']),
-            ('model_converters/convert_man_release.py', ['IN', 'OUT.pth']),
-            ('analysis_tools/early_exit.py', [CONFIG, 'IN']),
+            ('publish_model.py', ['IN', 'OUT']),
+            ('export_weights.py', [CONFIG, 'IN', 'OUT.pth', '--format', 'timm']),
+            full('export_onnx.py', [CONFIG, 'IN', 'OUT.onnx']),
+            full('export_torch.py', [CONFIG, 'IN', 'OUT.pt', '--how', 'script']),
+            full('convert_man_release.py', ['IN', 'OUT.pth']),
+            full('../analysis_tools/early_exit.py', [CONFIG, 'IN']),
         ],
     )
     def test_tools(self, checkpoint, tmp_path, tool, arguments):
         before = sorted(tmp_path.iterdir())
         names = dict(IN=checkpoint)
         places = [names.get(a, str(tmp_path / a) if a.startswith('OUT') else a) for a in arguments]
-        assert 'was refused' in error_of(call_tool(tool, *places))
+        assert 'was refused' in error_of(call_tool(f'model_converters/{tool}', *places))
         assert sorted(tmp_path.iterdir()) == before
 
     def test_downloaded(self, checkpoint, tmp_path, monkeypatch):
@@ -213,8 +218,8 @@ class TestDataFile:
             for key in (f'data_root={cifar_root}', 'verify=False')
         ]
         config = 'configs/greedy/resnet32_k16_cifar10.py'
-        result = run_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', *keys)
-        line = last_error(result)
+        result = call_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', *keys)
+        line = error_of(result)
         assert 'data_batch_2 cannot be read' in line and 'open is not plain array data' in line
 
     def test_in_an_archive(self, cifar_root):

@@ -15,11 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_tool(name, *args, timeout=300):
-    """Run a tool on the CPU from the repository root."""
+    """Run a tool on the CPU."""
     environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
     return subprocess.run(
         [sys.executable, str(ROOT / 'tools' / name), *map(str, args)],
-        cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
@@ -28,7 +27,7 @@ def run_tool(name, *args, timeout=300):
 
 
 def call_tool(name, *args):
-    """Run ``tools/<name>`` inside this process, from the root of the repository.
+    """Run ``tools/<name>`` inside this process.
 
     Returns:
         SimpleNamespace: ``code``, ``out`` and ``errors``.
@@ -36,7 +35,6 @@ def call_tool(name, *args):
     tool = ROOT / 'tools' / name
     out, errors, code = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
-        patch.chdir(ROOT)
         patch.syspath_prepend(str(tool.parent))
         patch.setattr(sys, 'argv', [tool.name, *map(str, args)])
         try:

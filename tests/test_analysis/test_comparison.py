@@ -177,6 +177,7 @@ def test_checkpointing_trains_the_weights_of_bp():
     assert costs[1].peak < 0.7 * costs[0].peak and costs[1].flops > costs[0].flops
 
 
+@pytest.mark.full
 def test_parameters_are_those_while_training():
     rows = candidates_of(methods=['greedy', 'man'])
     man = build_local_model(rows['man_k4'].cfg)

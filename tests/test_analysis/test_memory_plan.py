@@ -63,6 +63,7 @@ def live_bytes(**kwargs):
     return live.peak
 
 
+@pytest.mark.full
 def test_both_outputs_have_every_row(planned):
     assert [row['training'] for row in planned.rows] == list(planned.totals)
     *compared, chosen = planned.totals
@@ -74,6 +75,7 @@ def test_both_outputs_have_every_row(planned):
     assert len(planned.lines) == len(ks) + sum(ks)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ('name', 'kwargs'),
     [
@@ -87,6 +89,7 @@ def test_predictions_are_what_an_iteration_takes(planned, name, kwargs):
     assert int(planned.totals[name]['peak']) == pytest.approx(live_bytes(**kwargs), rel=0.05)
 
 
+@pytest.mark.full
 def test_kinds_sum_up_to_the_peak(planned):
     for line in planned.lines:
         assert sum(int(line[part]) for part in PARTS) == int(line['peak']), line
@@ -97,6 +100,7 @@ def test_kinds_sum_up_to_the_peak(planned):
         assert max(int(line['peak']) for line in blocks) == int(total['peak'])
 
 
+@pytest.mark.full
 def test_the_table_shows_the_bytes_of_the_csv(planned):
     bp = planned.totals['BP']
     for row, line in zip(planned.rows, planned.totals.values(), strict=True):
@@ -109,6 +113,7 @@ def test_the_table_shows_the_bytes_of_the_csv(planned):
     assert float(planned.rows[1]['FLOPs / BP']) == pytest.approx(4 / 3, abs=0.03)
 
 
+@pytest.mark.full
 def test_blocks_of_the_config(planned):
     ends = [line['end'] for line in planned.lines if line['training'] == 'K = 4 (config)'][1:]
     assert planned.blocks[-1]['last unit'] == ends[-1] == '3.2'
@@ -117,6 +122,7 @@ def test_blocks_of_the_config(planned):
     assert max(peaks) == float(planned.rows[2]['peak'])
 
 
+@pytest.mark.full
 def test_the_budget_marks_what_fits(planned):
     marks = [row[f'fits {BUDGET} GiB'] for row in planned.rows]
     peaks = [int(line['peak']) for line in planned.totals.values()]
@@ -126,6 +132,7 @@ def test_the_budget_marks_what_fits(planned):
     assert f'memory_budget of {BUDGET} GiB at batch' in planned.out
 
 
+@pytest.mark.full
 def test_measured_beside_predicted(planned):
     for row, line in zip(planned.rows, planned.totals.values(), strict=True):
         assert line['measured_by'] == 'live bytes, CPU'
@@ -188,8 +195,7 @@ def made_up(count, budget=None):
     return MemoryOverview([row], 4, budget, None, [])
 
 
-@pytest.mark.parametrize('count', [1, 55])
-@pytest.mark.parametrize('budget', [None, 0.01, 80.0])
+@pytest.mark.parametrize(('count', 'budget'), [(1, None), (55, 0.01), (55, 80.0)])
 def test_pictures_of_any_number_of_blocks(tmp_path, count, budget):
     draw_memory(tmp_path / 'a.png', made_up(count, budget), 'a')
     assert picture_size(tmp_path / 'a.png') == (1560, 660)

@@ -243,6 +243,7 @@ def test_results_are_those_on_record(models):
         assert f'| {cell} |' in (RECORD / 'README.md').read_text()
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @every_folder
 def test_nothing_is_out_of_date(folder, monkeypatch):

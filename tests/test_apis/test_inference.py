@@ -113,14 +113,13 @@ class TestModels:
 
 
 class TestInferencer:
-    @pytest.mark.parametrize('batch_size', [1, 8])
-    def test_arrays_files_and_a_folder(self, trained, expected, tmp_path, batch_size):
+    def test_arrays_files_and_a_folder(self, trained, expected, tmp_path):
         inferencer = apis.ImageInferencer(CONFIG, str(trained[0]))
         write_pictures(tmp_path, COUNT)
         (tmp_path / 'notes.txt').write_text('no picture')
         files = sorted(tmp_path.glob('*.png'))
         for inputs in (list(pictures()[0][:COUNT]), files, tmp_path, str(tmp_path)):
-            results = inferencer(inputs, batch_size=batch_size)
+            results = inferencer(inputs, batch_size=8)
             scores = np.stack([result['pred_scores'] for result in results])
             np.testing.assert_allclose(scores, expected, atol=1e-5)
             assert [r['pred_label'] for r in results] == expected.argmax(1).tolist()

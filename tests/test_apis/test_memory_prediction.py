@@ -12,7 +12,7 @@ from mman.engine.hooks import MomentumUpdateHook
 from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.live_bytes import LiveBytes
-from tests.helpers.settings import BACKBONES, RECOMPUTED, image_size, model_cfg, random_batch
+from tests.helpers.settings import image_size, model_cfg, random_batch
 from tests.helpers.stand_in_runner import SGD, make_runner, step
 
 
@@ -49,26 +49,51 @@ def _live_bytes(cfg, batch_size):
     return live.peak
 
 
-@pytest.mark.parametrize(('method', 'backbone', 'recompute'), RECOMPUTED)
-def test_methods_take_what_is_predicted(method, backbone, recompute):
-    cfg = _cfg(method, backbone, recompute=recompute)
-    assert predict_memory(cfg, 32).peak == pytest.approx(_live_bytes(cfg, 32), rel=0.02)
+# Every head that can be a host, and every way of recomputing with maps and tokens. A momentum head
+# is the same code around every host.
+CASES = [
+    ('infopro', 'cifar_resnet20', 'none'),
+    ('greedy', 'vit', 'all'),
+    ('dgl', 'cifar_resnet20', 'block'),
+    ('predsim', 'vit', 'none'),
+    ('auglocal', 'cifar_resnet20', 'all'),
+    ('man', 'cifar_resnet20', 'none'),
+    ('manpp', 'cifar_resnet20', 'block'),
+    ('manpp-two-units', 'vit', 'all'),
+]
+MORE_CASES = [
+    ('dgl-manpp', 'cifar_resnet20', 'none'),
+    ('infopro-imagenet', 'cifar_resnet20', 'all'),
+    ('infopro-contrast', 'cifar_resnet20', 'block'),
+    ('infopro-conv-first', 'cifar_resnet20', 'none'),
+    ('infopro', 'vit', 'all'),
+    ('predsim', 'cifar_resnet20', 'all'),
+    ('auglocal', 'vit', 'none'),
+    ('man', 'cifar_resnet20', 'all'),
+    ('man', 'vit', 'none'),
+    ('manpp', 'vit', 'none'),
+    ('man-predsim', 'cifar_resnet20', 'block'),
+    *(('man', backbone, 'none') for backbone in ('resnet50', 'seresnet50', 'regnet', 'vgg13_bn')),
+    *(('man', backbone, 'none') for backbone in ('mobilenet_v2', 'efficientnet', 'convnext')),
+    *(('man', backbone, 'none') for backbone in ('densenet', 'swin')),
+]
 
 
-@pytest.mark.parametrize('backbone', [b for b in BACKBONES if b not in ('cifar_resnet20', 'vit')])
-def test_backbones_take_what_is_predicted(backbone):
-    cfg = _cfg('man', backbone, image_size(backbone))
-    assert predict_memory(cfg, 8).peak == pytest.approx(_live_bytes(cfg, 8), rel=0.02)
+@pytest.mark.parametrize(
+    ('method', 'backbone', 'recompute'),
+    CASES + [pytest.param(*case, marks=pytest.mark.full) for case in MORE_CASES],
+)
+def test_training_takes_what_is_predicted(method, backbone, recompute):
+    cfg = _cfg(method, backbone, image_size(backbone), recompute=recompute)
+    assert predict_memory(cfg, 16).peak == pytest.approx(_live_bytes(cfg, 16), rel=0.02)
 
 
 @pytest.mark.parametrize(
     'case',
     [
-        dict(optimizer=dict(type='AdamW', lr=0.1)),
+        dict(num_blocks=9, optimizer=dict(type='AdamW', lr=0.1)),
         dict(wrapper=dict(accumulative_counts=2)),
-        dict(wrapper=dict(clip_grad=dict(max_norm=1.0))),
-        dict(num_blocks=1),
-        dict(num_blocks=9),
+        dict(num_blocks=1, wrapper=dict(clip_grad=dict(max_norm=1.0))),
     ],
     ids=str,
 )
@@ -160,23 +185,22 @@ BP = ('splitter.num_blocks', 1)
 ALL = ('recompute', 'all')
 
 
+def _full(*values):
+    return pytest.param(*values, marks=pytest.mark.full)
+
+
 @pytest.mark.parametrize(
     ('path', 'keys', 'limit'),
     [
         ('resnet32_k16_cifar10', [ALL], 0.32),
-        ('resnet110_k55_cifar10', [ALL], 0.13),
-        ('resnet101_k2_imagenet', [ALL], 0.25),
-        ('resnet152_k2_imagenet', [ALL], 0.235),
-        ('resnet101_k4_imagenet', [('splitter.strategy', 'memory')], 0.55),
+        _full('resnet110_k55_cifar10', [ALL], 0.13),
+        _full('resnet101_k2_imagenet', [ALL], 0.25),
+        _full('resnet152_k2_imagenet', [ALL], 0.235),
+        _full('resnet101_k4_imagenet', [('splitter.strategy', 'memory')], 0.55),
     ],
 )
 def test_figures_to_be_below(path, keys, limit):
-    """Peak over that of BP."""
+    """Peak over that of BP; where all is recomputed, also below BP that does."""
     assert _peak(path, *keys) <= limit * _peak(path, BP)
-
-
-@pytest.mark.parametrize(
-    'path', ['resnet32_k16_cifar10', 'resnet110_k55_cifar10', 'resnet101_k2_imagenet']
-)
-def test_below_checkpointed_backpropagation(path):
-    assert _peak(path, ALL) < _peak(path, BP, ALL)
+    if keys == [ALL] and 'resnet152' not in path:
+        assert _peak(path, ALL) < _peak(path, BP, ALL)

@@ -1,5 +1,6 @@
 """The dataset configs build, and do to an image what the recipes say."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,16 @@ def test_every_config_is_tested():
     """Those in memory by test_in_memory_configs.py."""
     found = {path.stem for path in FOLDER.glob('*.py') if not path.stem.endswith('_in_memory')}
     assert found == {*RECIPES, 'imagenet', 'imagenet_bs128'}
+
+
+def test_folders_of_the_machine_are_not_looked_into(tmp_path_factory):
+    """Tests run beside the repository, whose data folder may be filled; see tests/conftest.py."""
+    assert Path('configs').resolve() == FOLDER.parents[1]
+    places = [Path(load(name).data_root) for name in RECIPES if name != 'digits']
+    places += [Path(os.environ.get(name, '')) for name in ('TORCH_HOME', 'HF_HOME')]
+    for place in places:
+        assert place.absolute().is_relative_to(tmp_path_factory.getbasetemp())
+        assert not place.exists() or not list(place.iterdir())
 
 
 @pytest.mark.parametrize('name', RECIPES)

@@ -100,6 +100,7 @@ def test_two_ranks_partition_the_pictures(monkeypatch, count):
     assert len(set(seen[0]) & set(seen[1])) == count % 2
 
 
+@pytest.mark.full
 def test_workers_started_anew_share_the_tensors():
     """With spawn nothing is inherited: what is not shared would be copied."""
     per_image, _ = both_loaders()

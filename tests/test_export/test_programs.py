@@ -18,7 +18,7 @@ def inputs(digits, pixels):
     return normalised(digits.images)
 
 
-@pytest.mark.parametrize('pixels', [False, True])
+@pytest.mark.parametrize('pixels', [pytest.param(False, marks=pytest.mark.full), True])
 def test_onnx(digits, tmp_path, pixels):
     out = tmp_path / 'x.onnx'
     written = export_onnx(CONFIG, digits.path, str(out), pixels, str(digits.folder))
@@ -46,6 +46,7 @@ def test_torch(digits, tmp_path, how, suffix, pixels):
         assert_close(program(images[:1]), digits.scores[:1])
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_vision_transformer_to_onnx(photos, tmp_path):
     cfg = config_of('bp/vit-tiny_imagenet', VIT)

@@ -86,7 +86,7 @@ class TestWeights:
 
     @pytest.mark.parametrize(
         ('library', 'name'),
-        [('timm', 'resnet18'), pytest.param('torchvision', 'resnet50', marks=pytest.mark.slow)],
+        [('timm', 'resnet18'), pytest.param('torchvision', 'resnet50', marks=pytest.mark.full)],
     )
     def test_resnets(self, photos, tmp_path, library, name):
         cfg = config_of(f'bp/{name}_imagenet', RESNET)
@@ -96,6 +96,7 @@ class TestWeights:
         with torch.no_grad():
             assert_close(network_of(library, name, out)(photos), model(photos))
 
+    @pytest.mark.full
     def test_vision_transformer(self, photos, tmp_path):
         cfg = config_of('bp/vit-tiny_imagenet', VIT)
         path, model = drawn_model(cfg, tmp_path)
@@ -106,6 +107,7 @@ class TestWeights:
         with torch.no_grad():
             assert_close(network(photos), model(photos))
 
+    @pytest.mark.full
     def test_a_backbone_of_timm(self, photos, tmp_path):
         cfg = Config(
             dict(
@@ -130,6 +132,7 @@ class TestWeights:
         with torch.no_grad():
             assert_close(network_of('timm', 'resnet18', out)(photos), model(photos))
 
+    @pytest.mark.full
     def test_a_backbone_of_torchvision(self, photos, tmp_path):
         cfg = from_torchvision('mobilenet_v2', 1280)
         path, model = drawn_model(cfg, tmp_path)
@@ -197,6 +200,7 @@ class TestBadInput:
             export_weights(cfg, path, str(out), 'torchvision')
         assert not out.exists()
 
+    @pytest.mark.full
     def test_other_arithmetic(self, tmp_path):
         """The same weights, but strides at other places."""
         cfg = config_of('bp/resnet50_imagenet', {**RESNET, 'model.backbone.style': 'caffe'})

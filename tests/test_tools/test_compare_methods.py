@@ -92,6 +92,7 @@ def weights(project, name):
     return load_from_local(project / 'out' / name / 'epoch_2.pth')['state_dict']
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_failed_run_is_told_and_the_others_go_on(project, first):
     ended, text = first
@@ -107,6 +108,7 @@ def test_a_failed_run_is_told_and_the_others_go_on(project, first):
         assert table[method]['top-1 error, %'] == f'{100 - result(project, name)["top1"]:.2f}'
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_the_result_is_the_accuracy_of_the_last_weights(project, first):
     digits = Digits(split='test', pipeline=[])
@@ -123,6 +125,7 @@ def test_the_result_is_the_accuracy_of_the_last_weights(project, first):
         assert result(project, name)['top1'] == pytest.approx(100 * hits, abs=1e-4)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_second_start_does_what_is_left(project, first):
     """One run is done, one was stopped after its first epoch, one never began."""
@@ -153,6 +156,7 @@ def test_a_second_start_does_what_is_left(project, first):
     assert re.fullmatch(r'[+-]\d+\.\d\d', table[3]['- host'])
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_another_recipe_is_refused_and_nothing_changes(project, first):
     out = project / 'out'
