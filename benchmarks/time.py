@@ -17,7 +17,7 @@ from mmengine.config import Config
 
 from mman.analysis.tables import markdown_table, mebibytes
 from mman.apis.cli import at_least
-from mman.apis.trial import Trial
+from mman.apis.random_batch import RandomBatchTraining
 from mman.utils.errors import one_line_errors
 from mman.utils.flop_count import OperationCount
 
@@ -80,14 +80,16 @@ def common_options(args: argparse.Namespace) -> dict:
     return options
 
 
-def warmed_up(cfg: Config, batch: int, device: torch.device) -> tuple[Trial, int | None]:
+def warmed_up(
+    cfg: Config, batch: int, device: torch.device
+) -> tuple[RandomBatchTraining, int | None]:
     """A trainer after its first iterations, and the peak bytes of one more on a GPU.
 
     The bytes are all that this trainer has made live on its own.
     """
     on_gpu = device.type == 'cuda'
     before = torch.cuda.memory_allocated(device) if on_gpu else 0
-    trainer = Trial(cfg, batch, device, cfg.get('custom_hooks', []))
+    trainer = RandomBatchTraining(cfg, batch, device, cfg.get('custom_hooks', []))
     for _ in range(WARM_UP):
         trainer.step()
     if not on_gpu:
@@ -97,14 +99,14 @@ def warmed_up(cfg: Config, batch: int, device: torch.device) -> tuple[Trial, int
     return trainer, torch.cuda.max_memory_allocated(device) - before
 
 
-def operations(trainer: Trial) -> int:
+def operations(trainer: RandomBatchTraining) -> int:
     """Operations of an iteration, as :class:`.OperationCount` has them."""
     with OperationCount() as count:
         trainer.step()
     return count.total
 
 
-def timed(trainer: Trial, iterations: int, device: torch.device) -> float:
+def timed(trainer: RandomBatchTraining, iterations: int, device: torch.device) -> float:
     """Seconds per iteration."""
     _finish(device)
     start = time.perf_counter()

@@ -55,7 +55,7 @@ def check_units(backbone, size):
         torch.manual_seed(1)
         x = images
         for unit in units:
-            x = unit.within(one).whole(x)
+            x = unit.within(one).module_with_output(x)
         assert torch.equal(x, expected)
         # Running statistics moved alike: the same modules ran, each once.
         for key, value in one.state_dict().items():

@@ -150,7 +150,8 @@ _RECIPES = {
     'predsim-amp': ('bp/resnet20_digits.py', dict(
         model=_model(dict(type='PredSimAuxHead', similarity_weight=0.9, prediction_weight=0.1,
                           similarity_std=True, pooled_features=32)),
-        optim_wrapper=dict(_sgd(), type='BlockAmpOptimWrapper', dtype='bfloat16', skip='own'),
+        optim_wrapper=dict(_sgd(), type='BlockAmpOptimWrapper', dtype='bfloat16',
+                           overflow='per_block'),
         **_PER_IMAGE)),
     'auglocal': ('bp/resnet20_digits.py', dict(
         model=_model(dict(type='AugLocalAuxHead', depth=2, tau=0.5, weight=1.0),

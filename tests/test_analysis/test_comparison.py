@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 from mmengine.config import Config
 
 from mman.analysis.comparison import costs, runs
-from mman.analysis.comparison.costs import IterationCost, TimedTrial, kept_times, predict_cost
+from mman.analysis.comparison.costs import IterationCost, TimedTraining, kept_times, predict_cost
 from mman.analysis.comparison.figure import draw_comparison, free_box
 from mman.analysis.comparison.grid import check_config, make_grid, read_method
 from mman.analysis.comparison.lines import make_lines
@@ -193,7 +193,7 @@ def test_parameters_are_those_while_training():
 
 def test_an_iteration_that_is_timed_trains_and_updates_momentum():
     row = candidates_of(methods=['man'])['man_k4']
-    trainer = TimedTrial(row, 4, torch.device('cpu'))
+    trainer = TimedTraining(row, 4, torch.device('cpu'))
     model = trainer.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert trainer.timed_step() > 0
@@ -205,7 +205,7 @@ def test_an_iteration_that_is_timed_trains_and_updates_momentum():
 
 
 class TurnTaker:
-    """In place of a TimedTrial: notes whose turn it was."""
+    """In place of a TimedTraining: notes whose turn it was."""
 
     turns: list = []
 
@@ -221,7 +221,7 @@ class TurnTaker:
 
 
 def test_rows_take_turns(monkeypatch, tmp_path):
-    monkeypatch.setattr(costs, 'TimedTrial', TurnTaker)
+    monkeypatch.setattr(costs, 'TimedTraining', TurnTaker)
     monkeypatch.setattr(TurnTaker, 'turns', [])
     rows = [SimpleNamespace(name=name) for name in 'abc']
     path = tmp_path / 'times.json'

@@ -108,7 +108,7 @@ def test_bfloat16_trains_close_to_float32(method):
 
 
 def test_bfloat16_trains_16_blocks():
-    cfg = model_cfg('man', size=8, num_blocks=16, strategy='uniform', stem='own')
+    cfg = model_cfg('man', size=8, num_blocks=16, strategy='uniform', stem='per_block')
     cfg['backbone']['depth'] = 32
     model = MODELS.build(cfg).train()
     model.init_weights()
@@ -260,12 +260,12 @@ def test_own_equals_a_hand_written_loop(half, method):
 
 
 @pytest.mark.parametrize('max_norm', [None, 1.0])
-@pytest.mark.parametrize('skip', ['own', 'together'])
-def test_who_skips(half, skip, max_norm):
+@pytest.mark.parametrize('overflow', ['per_block', 'all'])
+def test_who_skips(half, overflow, max_norm):
     model = build_model('greedy')
     overflow(model, {1})
     clip = {} if max_norm is None else dict(clip_grad=dict(max_norm=max_norm))
-    runner = amp_runner(model, skip=skip, loss_scale=dict(init_scale=64.0), **clip)
+    runner = amp_runner(model, overflow=overflow, loss_scale=dict(init_scale=64.0), **clip)
     scaler = runner.optim_wrapper.loss_scaler.grad_scaler
     updates = count_calls(scaler, 'update')
     for i, stepped in enumerate([True, None, True]):
@@ -273,7 +273,7 @@ def test_who_skips(half, skip, max_norm):
         step(runner, random_batch(seed=i))
         for k, block in enumerate(model.local_blocks):
             same = [torch.equal(p, q) for p, q in zip(before[k], block.parameters(), strict=True)]
-            expected = skip == 'own' and k != AFFECTED if stepped is None else stepped
+            expected = overflow == 'per_block' and k != AFFECTED if stepped is None else stepped
             assert (not any(same)) if expected else all(same), (i, k)
         assert all(p.grad is None for p in model.parameters())
         assert scaler.get_scale() == (64 if i == 0 else 32)
@@ -285,7 +285,7 @@ def test_together_equals_a_hand_written_loop_without_the_skipped_iteration(half)
     by_hand = copy.deepcopy(model)
     overflow(model, {1})
     # A power of two scales without rounding, so the loop needs no scale at all.
-    runner = amp_runner(model, skip='together', loss_scale=dict(init_scale=64.0))
+    runner = amp_runner(model, overflow='all', loss_scale=dict(init_scale=64.0))
     hand = HandWritten(by_hand)
     for i in range(4):
         buffers = copy.deepcopy(dict(by_hand.named_buffers()))
@@ -302,16 +302,16 @@ def test_together_equals_a_hand_written_loop_without_the_skipped_iteration(half)
 
 
 @pytest.mark.parametrize(
-    ('skip', 'optimizer'),
-    [('own', dict(type='AdamW', lr=0.5, eps=1.0)), ('together', dict(SGD))],
+    ('overflow', 'optimizer'),
+    [('per_block', dict(type='AdamW', lr=0.5, eps=1.0)), ('all', dict(SGD))],
 )
-def test_fused_optimizers_survive_an_overflow_in_their_first_step(half, optimizer, skip):
+def test_fused_optimizers_survive_an_overflow_in_their_first_step(half, optimizer, overflow):
     model = build_model('greedy')
     plain = copy.deepcopy(model)
     for each in (model, plain):
         overflow(each, {0})
-    runner = amp_runner(model, optimizer=dict(optimizer, fused=True), skip=skip)
-    expected = amp_runner(plain, optimizer=optimizer, skip=skip)
+    runner = amp_runner(model, optimizer=dict(optimizer, fused=True), overflow=overflow)
+    expected = amp_runner(plain, optimizer=optimizer, overflow=overflow)
     for i in range(3):
         step(runner, random_batch(seed=i))
         step(expected, random_batch(seed=i))
@@ -348,10 +348,10 @@ def test_the_context_casts_and_holds_synchronisation_back():
         wrapper.update_params(next(runner.model.parameters()).sum())
 
 
-@pytest.mark.parametrize(('skip', 'alive'), [('own', [3]), ('together', [0, 1, 2, 3])])
-def test_whose_gradients_are_alive_at_the_last_step(half, skip, alive):
+@pytest.mark.parametrize(('overflow', 'alive'), [('per_block', [3]), ('all', [0, 1, 2, 3])])
+def test_whose_gradients_are_alive_at_the_last_step(half, overflow, alive):
     model = build_model('greedy')
-    runner = amp_runner(model, skip=skip)
+    runner = amp_runner(model, overflow=overflow)
     found = []
 
     def look(*args):
@@ -378,11 +378,11 @@ def test_the_scale_grows_once_per_interval_not_per_block(half):
     assert scales == [4, 12, 12, 36, 36]
 
 
-@pytest.mark.parametrize('skip', ['own', 'together'])
-def test_a_number_is_the_scale_for_good(half, skip):
+@pytest.mark.parametrize('overflow', ['per_block', 'all'])
+def test_a_number_is_the_scale_for_good(half, overflow):
     model = build_model('greedy')
     overflow(model, {0})
-    runner = amp_runner(model, skip=skip, loss_scale=512)
+    runner = amp_runner(model, overflow=overflow, loss_scale=512)
     scaler = runner.optim_wrapper.loss_scaler.grad_scaler
     train(runner, 3)
     assert scaler.get_scale() == 512
@@ -392,8 +392,8 @@ def test_a_number_is_the_scale_for_good(half, skip):
     assert scaler.get_scale() == 512
 
 
-@pytest.mark.parametrize(('skip', 'max_norm'), [('own', 0.5), ('together', None)])
-def test_accumulation(half, skip, max_norm):
+@pytest.mark.parametrize(('overflow', 'max_norm'), [('per_block', 0.5), ('all', None)])
+def test_accumulation(half, overflow, max_norm):
     model = build_model('infopro')
     hand = HandWritten(copy.deepcopy(model), torch.amp.GradScaler('cpu', 64.0), max_norm)
     clip = {} if max_norm is None else dict(clip_grad=dict(max_norm=max_norm))
@@ -401,7 +401,7 @@ def test_accumulation(half, skip, max_norm):
         model,
         max_iters=5,
         accumulative_counts=2,
-        skip=skip,
+        overflow=overflow,
         loss_scale=dict(init_scale=64.0),
         **clip,
     )
@@ -414,14 +414,14 @@ def test_accumulation(half, skip, max_norm):
         assert len(updates) == total
 
 
-@pytest.mark.parametrize(('skip', 'max_norm'), [('own', 0.05), ('together', 1e6)])
-def test_clipping_sees_unscaled_gradients(half, skip, max_norm):
+@pytest.mark.parametrize(('overflow', 'max_norm'), [('per_block', 0.05), ('all', 1e6)])
+def test_clipping_sees_unscaled_gradients(half, overflow, max_norm):
     model = build_model('infopro')
     # Without a scale: a power of two does not round, so both should see the same norms.
     hand = HandWritten(copy.deepcopy(model), max_norm=max_norm)
     runner = amp_runner(
         model,
-        skip=skip,
+        overflow=overflow,
         loss_scale=dict(init_scale=1024.0),
         clip_grad=dict(max_norm=max_norm),
     )
@@ -441,9 +441,9 @@ def saved_and_loaded(state):
     return torch.load(file, weights_only=True)
 
 
-@pytest.mark.parametrize('skip', ['own', 'together'])
-def test_a_state_is_restored(half, skip):
-    cfg = dict(skip=skip, loss_scale=dict(init_scale=4.0, growth_interval=4))
+@pytest.mark.parametrize('overflow', ['per_block', 'all'])
+def test_a_state_is_restored(half, overflow):
+    cfg = dict(overflow=overflow, loss_scale=dict(init_scale=4.0, growth_interval=4))
     model = build_model('greedy')
     runner = amp_runner(model, **cfg)
     train(runner, 7)
@@ -519,20 +519,20 @@ def test_a_state_with_a_scale_is_loaded_without_it(half, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('timing', 'skip', 'updates'),
+    ('timing', 'overflow', 'updates'),
     [
         # Head 0 averages block 1, which overflows in the second of three iterations.
-        ('post_step', 'own', [3, 3, 3]),
-        ('post_step', 'together', [3, 3, 3]),
-        ('pre_step', 'own', [2, 3, 3]),
-        ('pre_step', 'together', [2, 2, 2]),
+        ('post_step', 'per_block', [3, 3, 3]),
+        ('post_step', 'all', [3, 3, 3]),
+        ('pre_step', 'per_block', [2, 3, 3]),
+        ('pre_step', 'all', [2, 2, 2]),
     ],
 )
-def test_momentum_units_when_a_step_is_skipped(half, timing, skip, updates):
+def test_momentum_units_when_a_step_is_skipped(half, timing, overflow, updates):
     model = build_model('manpp-greedy')
     overflow(model, {1})
     hook = MomentumUpdateHook(decay=0.5, timing=timing)
-    runner = amp_runner(model, hook, skip=skip)
+    runner = amp_runner(model, hook, overflow=overflow)
     for i in range(3):
         units = copy.deepcopy([head.momentum_unit for head in model.aux_heads])
         sources = copy.deepcopy([block.first_unit for block in model.local_blocks[1:]])
@@ -555,8 +555,8 @@ def test_momentum_units_when_a_step_is_skipped(half, timing, skip, updates):
     [
         (dict(dtype='half'), r"dtype='half' should be 'float16' or 'bfloat16'"),
         (dict(dtype='bfloat16', loss_scale=8.0), r'loss_scale=8\.0 is for float16'),
-        (dict(dtype='bfloat16', skip='together'), r"skip='together' is for float16"),
-        (dict(skip='all'), r"skip='all' should be 'own' or 'together'"),
+        (dict(dtype='bfloat16', overflow='all'), r"overflow='all' is for float16"),
+        (dict(overflow='both'), r"overflow='both' should be 'per_block' or 'all'"),
         (dict(loss_scale='static'), r"loss_scale='static' should be 'dynamic'"),
         (dict(loss_scale=0), r'loss_scale=0 should be'),
         (dict(loss_scale=True), r'loss_scale=True should be'),

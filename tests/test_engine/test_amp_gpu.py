@@ -20,7 +20,7 @@ FUSED = dict(SGD, fused=True)
 
 def train(method, steps=STEPS, optimizer=SGD, **amp):
     """A runner of 16 blocks after some iterations, and the losses of all blocks in each."""
-    cfg = model_cfg(method, size=32, num_blocks=16, strategy='uniform', stem='own')
+    cfg = model_cfg(method, size=32, num_blocks=16, strategy='uniform', stem='per_block')
     cfg['backbone']['depth'] = 32
     torch.manual_seed(0)
     model = MODELS.build(cfg)
@@ -63,11 +63,11 @@ def float32_losses():
     [
         dict(dtype='bfloat16'),
         dict(dtype='float16'),
-        dict(dtype='float16', skip='together'),
+        dict(dtype='float16', overflow='all'),
         dict(dtype='float16', optimizer=FUSED),
         dict(dtype='float16', clip_grad=dict(max_norm=5.0)),
     ],
-    ids=['bfloat16', 'float16', 'together', 'fused', 'clipped'],
+    ids=['bfloat16', 'float16', 'all', 'fused', 'clipped'],
 )
 def test_16_blocks_train_close_to_float32(float32_losses, method, amp):
     runner, losses = train(method, **amp)
@@ -93,9 +93,9 @@ def test_the_layers_run_in_float16():
 
 
 @pytest.mark.parametrize('optimizer', [SGD, FUSED], ids=['plain', 'fused'])
-@pytest.mark.parametrize('skip', ['own', 'together'])
-def test_an_overflow_is_skipped_and_lowers_the_scale_once(skip, optimizer):
-    runner, _ = train('greedy', steps=1, optimizer=optimizer, dtype='float16', skip=skip)
+@pytest.mark.parametrize('overflow', ['per_block', 'all'])
+def test_an_overflow_is_skipped_and_lowers_the_scale_once(overflow, optimizer):
+    runner, _ = train('greedy', steps=1, optimizer=optimizer, dtype='float16', overflow=overflow)
     model = runner.model
     scaler = runner.optim_wrapper.loss_scaler.grad_scaler
     model.local_blocks[1].first_unit.conv1.weight.register_hook(
@@ -107,7 +107,7 @@ def test_an_overflow_is_skipped_and_lowers_the_scale_once(skip, optimizer):
     assert scaler.get_scale() == scale / 2
     for k, block in enumerate(model.local_blocks):
         same = [torch.equal(p, q) for p, q in zip(before[k], block.parameters(), strict=True)]
-        assert all(same) == (skip == 'together' or k == 1), k
+        assert all(same) == (overflow == 'all' or k == 1), k
 
 
 def test_fused_adam_is_not_waited_for():

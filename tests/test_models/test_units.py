@@ -32,7 +32,7 @@ def _assert_units_are_the_backbone(backbone, size):
     torch.manual_seed(1)
     x = images
     for unit in _units(backbone):
-        x = unit.whole(x)
+        x = unit.module_with_output(x)
     assert torch.equal(x, expected)
     # Running statistics moved alike: the same modules ran, each once.
     for key, value in backbone.state_dict().items():
@@ -111,7 +111,7 @@ def test_units_partition_the_parameters_and_keep_the_keys(name):
     names = [n for n, _ in backbone.named_parameters()]
     assert paths == set(names)
     assert sum(len(list(u.parameters())) for u in _units(backbone)) == len(names)
-    assert sum(len(list(u.whole.parameters())) for u in _units(backbone)) == len(names)
+    assert sum(len(list(u.module_with_output.parameters())) for u in _units(backbone)) == len(names)
     assert list(backbone.state_dict()) == keys
 
 
@@ -182,7 +182,7 @@ def test_a_unit_of_several_parts_follows_replaced_modules(name):
         moved = unit.within(other)
         assert moved.name == unit.name and moved.compose is unit.compose
         ours = {id(p) for p in other.parameters()}
-        assert {id(p) for p in moved.whole.parameters()} <= ours
+        assert {id(p) for p in moved.module_with_output.parameters()} <= ours
 
 
 def test_a_dense_layer_hands_on_all_maps_before_it():

@@ -12,7 +12,7 @@ import torch
 
 from mman.apis.memory_prediction import predict_memory
 from mman.apis.models import build_local_model
-from mman.apis.trial import Trial
+from mman.apis.random_batch import RandomBatchTraining
 from mman.utils.atomic_file import write_atomically
 from mman.utils.build_errors import named_errors
 from mman.utils.errors import UserError
@@ -73,7 +73,7 @@ def predict_cost(candidate: Candidate, batch_size: int) -> IterationCost:
     return IterationCost(report.peak, report.flops, count, report.ends)
 
 
-class TimedTrial(Trial):
+class TimedTraining(RandomBatchTraining):
     """The training iteration of a candidate, timed.
 
     Args:
@@ -120,7 +120,7 @@ def measure_times(
     trials = []
     for one in candidates:
         tell(f'warming up {one.name} on {device}')
-        trials.append(TimedTrial(one, batch_size, device))
+        trials.append(TimedTraining(one, batch_size, device))
         for _ in range(WARM_UP):
             trials[-1].step()
     tell(f'timing {rounds} rounds')

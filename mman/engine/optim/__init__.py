@@ -2,7 +2,7 @@ from .block_amp_optim_wrapper import BlockAmpOptimWrapper
 from .block_optim_wrapper import BlockOptimWrapper
 from .block_optim_wrapper_dict import BlockOptimWrapperDict
 from .constructor import BlockOptimWrapperConstructor
-from .shared_loss_scaler import JointLossScaler, SharedLossScaler
+from .loss_scaling import JointLossScaler, SharedLossScaler
 
 __all__ = [
     'BlockAmpOptimWrapper',

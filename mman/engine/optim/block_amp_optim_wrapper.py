@@ -9,8 +9,7 @@ from mman.registry import OPTIM_WRAPPERS
 from mman.utils import UserError
 
 from .block_optim_wrapper import BlockOptimWrapper
-from .loss_scale import LossScale, grad_scaler_arguments
-from .shared_loss_scaler import SCALERS, SharedLossScaler
+from .loss_scaling import SCALERS, LossScale, SharedLossScaler, grad_scaler_arguments
 
 _DTYPES = dict(float16=torch.float16, bfloat16=torch.bfloat16)
 
@@ -36,10 +35,10 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
             number, constant; or ``init_scale``, ``growth_factor``,
             ``backoff_factor``, ``growth_interval`` of torch's GradScaler.
             Defaults to None, 'dynamic' in float16.
-        skip (str): float16 only. When gradients overflow: 'own', that block
-            alone does not step; 'together', none does, at the cost of keeping
+        overflow (str): float16 only. When gradients overflow: 'per_block', that block
+            alone does not step; 'all', none does, at the cost of keeping
             the gradients of all K blocks until the last has run. Defaults to
-            'own'.
+            'per_block'.
         accumulative_counts (int): Iterations per step. Defaults to 1.
         clip_grad (dict | None): As in OptimWrapper, on unscaled gradients.
             Defaults to None.
@@ -60,17 +59,17 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
         optimizer: Optimizer,
         dtype: str = 'float16',
         loss_scale: LossScale | None = None,
-        skip: str = 'own',
+        overflow: str = 'per_block',
         accumulative_counts: int = 1,
         clip_grad: dict | None = None,
     ):
         super().__init__(optimizer, accumulative_counts, clip_grad)
         if dtype not in _DTYPES:
             raise UserError(f"optim_wrapper.dtype={dtype!r} should be 'float16' or 'bfloat16'")
-        if skip not in SCALERS:
-            raise UserError(f"optim_wrapper.skip={skip!r} should be 'own' or 'together'")
+        if overflow not in SCALERS:
+            raise UserError(f"optim_wrapper.overflow={overflow!r} should be 'per_block' or 'all'")
         self.dtype = dtype
-        self.skip = skip
+        self.overflow = overflow
         self.loss_scale = loss_scale
         if dtype == 'float16':
             self.loss_scale = 'dynamic' if loss_scale is None else loss_scale
@@ -105,7 +104,7 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
     def step(self, **kwargs) -> None:
         """Unscale and clip the gradients; step unless they overflowed.
 
-        With skip 'together' the step waits for the last block.
+        With overflow 'all' the step waits for the last block.
         """
         if self.loss_scaler is None:
             super().step(**kwargs)
@@ -128,7 +127,7 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
             )
 
     def _refuse_scaling(self) -> None:
-        defaults = dict(loss_scale=None, skip='own')
+        defaults = dict(loss_scale=None, overflow='per_block')
         for key, default in defaults.items():
             value = getattr(self, key)
             if value != default:

@@ -8,7 +8,7 @@ from torch import nn
 from mman.registry import OPTIM_WRAPPERS
 from mman.utils import UserError
 
-from .share_loss_scaler import share_loss_scaler
+from .loss_scaling import share_loss_scaler
 
 _SCALER = 'loss_scaler'
 

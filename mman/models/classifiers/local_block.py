@@ -38,7 +38,7 @@ class LocalBlock(nn.Module):
         self.index = index
         self.units = tuple(units)
         # In a tuple, hence not registered a second time.
-        self._layers = tuple(unit.whole for unit in units)
+        self._layers = tuple(unit.module_with_output for unit in units)
         self._loss = loss
         for unit in units:
             for path, part in unit.all_parts.items():

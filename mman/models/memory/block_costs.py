@@ -128,7 +128,7 @@ class BlockCosts:
         return found
 
     def _measure_unit(self, unit: Unit, shape: tuple[int, ...], first: bool, last: bool) -> Cost:
-        module = unit.whole
+        module = unit.module_with_output
         key = (repr(module), unit.is_stem, shape, first, last)
         if key not in self._measured:
             x = torch.empty(self.batch_size, *shape, requires_grad=not first)

@@ -6,11 +6,11 @@ from mman.registry import TASK_UTILS
 from mman.utils import UserError
 
 from .adapters import find_adapter
+from .check_equivalence import check_equivalence
 from .presets import DEFAULT_PRESETS, PRESETS
 from .search import Costs, smallest_peak
 from .shapes import shaped_units
 from .unit import Unit
-from .value_check import check_values
 
 End = str | Sequence[int]
 
@@ -99,7 +99,7 @@ class LocalBlockSplitter:
                 value and what would be right.
         """
         units = shaped_units(backbone, find_adapter(backbone)(backbone), input_shape)
-        check_values(backbone, units, input_shape)
+        check_equivalence(backbone, units, input_shape)
         names = [unit.name for unit in units]
         if self.ends is not None:
             ends = self._given_ends(names)

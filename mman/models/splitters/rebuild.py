@@ -46,15 +46,15 @@ def rebuild_unit(unit: Unit, in_channels: int, stride: int) -> nn.Module:
             f'another input: there are rebuilders for {known} and their subclasses; register one '
             'in mman.registry.UNIT_REBUILDERS'
         )
-    return _drawn_anew(rebuilt)
+    return _reset_parameters(rebuilt)
 
 
 def copy_unit(unit: Unit) -> nn.Module:
     """A trainable copy of a unit for the same input, its weights drawn anew as torch does."""
-    return _drawn_anew(copy.deepcopy(unit.module))
+    return _reset_parameters(copy.deepcopy(unit.module))
 
 
-def _drawn_anew(module: nn.Module) -> nn.Module:
+def _reset_parameters(module: nn.Module) -> nn.Module:
     for layer in module.modules():
         if hasattr(layer, 'reset_parameters'):
             layer.reset_parameters()

@@ -62,13 +62,13 @@ class Unit:
         return self.compose(*self.parts.values())
 
     @property
-    def whole(self) -> nn.Module:
+    def module_with_output(self) -> nn.Module:
         """The unit as the backbone runs it: its module, then ``output``."""
         return self.module if self.output is None else in_a_row(self.module, self.output.module)
 
     @property
     def final_shape(self) -> tuple[int, ...] | None:
-        """Shape of what :attr:`whole` gives for one sample."""
+        """Shape of what :attr:`module_with_output` gives for one sample."""
         return self.output_shape if self.output is None else self.output.output_shape
 
     @property

@@ -23,6 +23,6 @@ from . import (  # noqa: F401
     vision_transformer,
 )
 from .find import adapter_names, find_adapter
-from .layers_in_a_row import layers_in_a_row
+from .sequential_units import sequential_units
 
-__all__ = ['adapter_names', 'find_adapter', 'layers_in_a_row']
+__all__ = ['adapter_names', 'find_adapter', 'sequential_units']

@@ -11,7 +11,7 @@ from mman.utils import UserError
 
 from ..unit import Unit
 from .channels_last import with_maps
-from .layers_in_a_row import layers_in_a_row
+from .sequential_units import sequential_units
 
 
 @UNIT_ADAPTERS.register_module(name='TIMMBackbone')
@@ -34,7 +34,7 @@ def timm_units(backbone: nn.Module) -> list[Unit]:
         )
     stages = [f'timm_model.{entry["module"]}' for entry in info]
     channels_last = getattr(model, 'output_fmt', 'NCHW') == 'NHWC'
-    units = layers_in_a_row(backbone, _input_shape(model), stages, channels_last)
+    units = sequential_units(backbone, _input_shape(model), stages, channels_last)
     return with_maps(units) if channels_last else units
 
 

@@ -14,14 +14,14 @@ from mman.registry import UNIT_ADAPTERS
 from ...backbones.torchvision_backbone import with_class_token
 from ..unit import Unit
 from .channels_last import with_maps
-from .layers_in_a_row import layers_in_a_row
+from .sequential_units import sequential_units
 
 
 @UNIT_ADAPTERS.register_module(name='TorchvisionBackbone')
 def torchvision_units(backbone: nn.Module) -> list[Unit]:
     """Units of a torchvision model whose layers are in a row."""
     stages = [path for path, part in backbone.named_modules() if isinstance(part, MaxVitBlock)]
-    return layers_in_a_row(backbone, backbone.image_shape, stages)
+    return sequential_units(backbone, backbone.image_shape, stages)
 
 
 @UNIT_ADAPTERS.register_module(name='torchvision.SwinTransformer')
@@ -30,7 +30,7 @@ def torchvision_swin_units(backbone: nn.Module) -> list[Unit]:
 
     They hand on maps (C, H, W). The final norm follows the last block.
     """
-    return with_maps(layers_in_a_row(backbone, backbone.image_shape, channels_last=True))
+    return with_maps(sequential_units(backbone, backbone.image_shape, channels_last=True))
 
 
 class PlacedTokens(nn.Module):

@@ -11,7 +11,7 @@ from mman.engine.standalone import StandaloneTraining
 from .models import build_local_model
 
 
-class Trial(StandaloneTraining):
+class RandomBatchTraining(StandaloneTraining):
     """A config's model, optimizers and some hooks on one batch of random images.
 
     Args:

@@ -13,7 +13,7 @@ from .call_tree import Call, call_tree
 from .find import adapter_names
 
 
-def layers_in_a_row(
+def sequential_units(
     backbone: nn.Module,
     input_shape: Sequence[int],
     stages: Sequence[str] = (),

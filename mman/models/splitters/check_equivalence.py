@@ -16,7 +16,9 @@ _TOLERANCE = 1e-4
 
 
 @torch.no_grad()
-def check_values(backbone: nn.Module, units: Sequence[Unit], input_shape: Sequence[int]) -> None:
+def check_equivalence(
+    backbone: nn.Module, units: Sequence[Unit], input_shape: Sequence[int]
+) -> None:
     """Run one image through the backbone and through its units, and compare.
 
     An adapter serves subclasses too, and one of them may have a forward of its
@@ -38,7 +40,7 @@ def check_values(backbone: nn.Module, units: Sequence[Unit], input_shape: Sequen
         expected = backbone(image)[-1]
         found = image
         for unit in units:
-            found = unit.whole(found)
+            found = unit.module_with_output(found)
     scale = expected.abs().amax().item()
     if not torch.allclose(
         found, expected, rtol=_TOLERANCE, atol=_TOLERANCE * scale, equal_nan=True

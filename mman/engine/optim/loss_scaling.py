@@ -1,9 +1,72 @@
-from collections.abc import Callable, Iterable
+"""Loss scaling in float16: what a config says of it, and one scale for all blocks."""
+
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from math import isfinite
+from numbers import Integral, Real
 
 import torch
+from mmengine.optim import OptimWrapper
 from torch.amp import GradScaler
 from torch.optim import SGD, Optimizer
+
+from mman.utils import UserError
+
+LossScale = str | float | Mapping[str, float]
+
+_CHECKS = {
+    'init_scale': (lambda value: value > 0, 'a number above 0'),
+    'growth_factor': (lambda value: value > 1, 'a number above 1'),
+    'backoff_factor': (lambda value: 0 < value < 1, 'a number between 0 and 1'),
+    'growth_interval': (
+        lambda value: isinstance(value, Integral) and value > 0,
+        'an integer from 1',
+    ),
+}
+
+
+def grad_scaler_arguments(loss_scale: LossScale) -> tuple[dict[str, float], float | None]:
+    """What a config's ``loss_scale`` means for torch's GradScaler.
+
+    Args:
+        loss_scale (str | float | dict): 'dynamic', torch's defaults; a number,
+            the scale for good; or ``init_scale``, ``growth_factor``,
+            ``backoff_factor`` and ``growth_interval`` of a dynamic one.
+
+    Returns:
+        tuple: Keyword arguments of GradScaler, and the number or None.
+
+    Raises:
+        UserError: If it is none of these or a value is out of range; torch
+            itself accepts some that never work.
+    """
+    if loss_scale == 'dynamic':
+        return {}, None
+    if _is_number(loss_scale) and loss_scale > 0:
+        return dict(init_scale=float(loss_scale)), float(loss_scale)
+    if not isinstance(loss_scale, Mapping):
+        raise UserError(
+            f"optim_wrapper.loss_scale={loss_scale!r} should be 'dynamic', a number above 0, or a "
+            f'dict of {", ".join(_CHECKS)}'
+        )
+    for key, value in loss_scale.items():
+        _check(key, value)
+    return dict(loss_scale), None
+
+
+def _check(key: str, value: float) -> None:
+    """Raise unless GradScaler can work with the value."""
+    if key not in _CHECKS:
+        raise UserError(
+            f'optim_wrapper.loss_scale has the key {key!r}, but takes {", ".join(_CHECKS)}'
+        )
+    valid, wanted = _CHECKS[key]
+    if not _is_number(value) or not valid(value):
+        raise UserError(f'optim_wrapper.loss_scale.{key}={value!r} should be {wanted}')
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
 
 
 class SharedLossScaler:
@@ -138,5 +201,55 @@ def _decides_on_device(optimizer: Optimizer) -> bool:
     )
 
 
-# The values of optim_wrapper.skip
-SCALERS = dict(own=SharedLossScaler, together=JointLossScaler)
+# The values of optim_wrapper.overflow
+SCALERS = dict(per_block=SharedLossScaler, all=JointLossScaler)
+
+
+def share_loss_scaler(wrappers: Mapping[str, OptimWrapper]) -> SharedLossScaler | None:
+    """Give blocks that train in float16 one loss scale.
+
+    Args:
+        wrappers (Mapping[str, OptimWrapper]): Those of all blocks, by name.
+
+    Returns:
+        SharedLossScaler | None: The one they now have; None if none needs any.
+
+    Raises:
+        UserError: If some train in float16 and differ from others in what the
+            scale depends on. A block that steps more rarely, for one, would
+            add up gradients of different scales.
+    """
+    if not any(getattr(wrapper, 'dtype', None) == 'float16' for wrapper in wrappers.values()):
+        return None
+    _check_alike(wrappers)
+    first = next(iter(wrappers.values()))
+    arguments, fixed = grad_scaler_arguments(first.loss_scale)
+    scaler = GradScaler(first.device_type, **arguments)
+    shared = SCALERS[first.overflow](scaler, len(wrappers), fixed)
+    for wrapper in wrappers.values():
+        wrapper.loss_scaler = shared
+    return shared
+
+
+def _check_alike(wrappers: Mapping[str, OptimWrapper]) -> None:
+    """Blocks that share a loss scale differ in nothing that it depends on."""
+    (first, expected), *others = ((name, _scaling(w)) for name, w in wrappers.items())
+    for name, settings in others:
+        for key, value in expected.items():
+            if settings[key] != value:
+                raise UserError(
+                    f'optim_wrapper.{key} is {value!r} in {first} and {settings[key]!r} in {name}: '
+                    'in float16 all blocks share one loss scale, and blocks may override the '
+                    'optimizer and clip_grad only'
+                )
+
+
+def _scaling(wrapper: OptimWrapper) -> dict:
+    """All that the shared loss scale depends on, by config key."""
+    return dict(
+        type=type(wrapper).__name__,
+        dtype=getattr(wrapper, 'dtype', None),
+        loss_scale=getattr(wrapper, 'loss_scale', None),
+        overflow=getattr(wrapper, 'overflow', None),
+        accumulative_counts=wrapper._accumulative_counts,
+    )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mman.models.splitters import Unit
-from mman.models.splitters.adapters import find_adapter, layers_in_a_row
+from mman.models.splitters.adapters import find_adapter, sequential_units
 from mman.registry import UNIT_ADAPTERS
 from mman.utils import UserError
 from mman.utils.fake_copy import fake_copy
@@ -31,14 +31,14 @@ class Net(nn.Module):
 
 def layout(net, **kwargs):
     """Names of the units with the paths of their parts."""
-    units = layers_in_a_row(net, (3, 8, 8), **kwargs)
+    units = sequential_units(net, (3, 8, 8), **kwargs)
     return {unit.name: list(unit.parts) for unit in units}
 
 
 def test_modules_called_one_after_the_other_are_units():
     net = Net()
     assert layout(net) == {'stem': ['a'], '1.0': ['b'], '1.1': ['c']}
-    (unit, *_) = layers_in_a_row(net, (3, 8, 8))
+    (unit, *_) = sequential_units(net, (3, 8, 8))
     assert unit.parts['a'] is net.a
 
 
@@ -125,7 +125,7 @@ class Failing(Net):
 )
 def test_what_is_not_in_a_row_is_refused_with_the_place(kind, reason):
     with pytest.raises(UserError, match=reason) as found:
-        layers_in_a_row(kind(), (3, 8, 8))
+        sequential_units(kind(), (3, 8, 8))
     assert f"register a unit adapter '{kind.__name__}' in mman.registry" in str(found.value)
 
 
@@ -234,7 +234,7 @@ def test_maps_with_channels_last_end_a_unit_only_where_they_are_said_to_be():
 @pytest.mark.parametrize('shape', [(3, 60, 40), (3, 41, 59)])
 def test_maps_that_are_not_square_end_units_too(shape):
     layers = [nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, 2, 1)]
-    assert len(layers_in_a_row(Wrapper(*layers), shape)) == 3
+    assert len(sequential_units(Wrapper(*layers), shape)) == 3
 
 
 def test_looking_leaves_no_trace():
@@ -242,7 +242,7 @@ def test_looking_leaves_no_trace():
     net.net[2].train()
     before = copy.deepcopy(net.state_dict())
     state = torch.get_rng_state()
-    layers_in_a_row(net, (3, 8, 8))
+    sequential_units(net, (3, 8, 8))
     assert torch.equal(torch.get_rng_state(), state)
     for key, value in net.state_dict().items():
         assert torch.equal(value, before[key]), key
@@ -253,14 +253,14 @@ def test_looking_leaves_no_trace():
 def test_a_fake_copy_has_the_same_units_over_its_own_modules():
     net = Wrapper(conv(3), Residual(), Residual())
     with fake_copy(net) as copied:
-        units = layers_in_a_row(copied, (3, 8, 8))
+        units = sequential_units(copied, (3, 8, 8))
         assert units[1].parts['net.1'] is copied.net[1]
     assert [unit.name for unit in units] == list(layout(net))
 
 
 def test_a_user_cuts_a_network_of_theirs_in_one_line(monkeypatch):
     monkeypatch.setitem(
-        UNIT_ADAPTERS.module_dict, 'Wrapper', lambda net: layers_in_a_row(net, (3, 8, 8))
+        UNIT_ADAPTERS.module_dict, 'Wrapper', lambda net: sequential_units(net, (3, 8, 8))
     )
     net = Wrapper(conv(3), Residual())
     units = find_adapter(net)(net)
