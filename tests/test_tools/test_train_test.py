@@ -19,8 +19,8 @@ from mmengine.logging import HistoryBuffer
 from torch.nn.functional import conv2d
 
 from mman.apis import set_amp, set_resume, summarize
-from mman.apis.config import check_amp
 from mman.utils.checkpoint import load_from_local
+from mman.validation import check_amp
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
