@@ -16,6 +16,7 @@ from torch import nn
 import mman
 from mman.registry import DATASETS, MODELS, register_all_modules
 from mman.utils import UserError
+from mman.utils.build_errors import named_errors
 from mman.utils.checkpoint_fit import fitting_weights
 from mman.utils.safe_loading import restrict_loading
 
@@ -114,22 +115,16 @@ def build_model(cfg: Config) -> nn.Module:
     Raises:
         UserError: If there is none, or it cannot be built.
     """
-    where = f'config {cfg.filename!r}' if cfg.filename else 'the config'
     if cfg.get('model') is None:
-        raise UserError(f'{where} has no model')
+        raise UserError(f'{_named(cfg)} has no model')
     register_all_modules()
     restrict_loading()
     init_default_scope(cfg.get('default_scope', 'mman'))
     model = copy.deepcopy(cfg.model)
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
-    try:
+    with named_errors(model, 'model'):
         return MODELS.build(model).train()
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        reason = ' '.join(str(error.args[0] if error.args else type(error).__name__).split())
-        raise UserError(f'the model of {where} cannot be built: {reason}') from error
 
 
 def build_local_model(cfg: Config) -> nn.Module:
@@ -140,10 +135,15 @@ def build_local_model(cfg: Config) -> nn.Module:
     """
     if (cfg.get('model') or {}).get('splitter') is None:
         raise UserError(
-            f'config {cfg.filename!r} has no model.splitter: only a LocalImageClassifier is cut '
-            'into local blocks'
+            f'{_named(cfg)} has no model.splitter: only a LocalImageClassifier is cut into local '
+            'blocks'
         )
     return build_model(cfg)
+
+
+def _named(cfg: Config) -> str:
+    """How an error calls a config, which may have no file."""
+    return f'config {cfg.filename!r}' if cfg.filename else 'the config'
 
 
 def load_weights(

@@ -221,7 +221,7 @@ def test_what_a_gpu_measures(monkeypatch):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (dict(model=dict(type='ImageClassifier')), 'model.splitter is missing'),
+        (dict(model=dict(type='ImageClassifier')), 'has no model.splitter'),
         (dict(train_dataloader=dict(batch_size=1)), 'train_dataloader.batch_size=1 .*--batch'),
         (dict(train_dataloader=None), 'train_dataloader.batch_size=None'),
         (dict(optim_wrapper=None), 'optim_wrapper is missing'),

@@ -169,7 +169,7 @@ def test_nothing_changes_in_what_is_predicted():
 def test_a_model_that_is_not_local_is_refused():
     cfg = _cfg('man')
     del cfg.model['splitter']
-    with pytest.raises(UserError, match=r'model.splitter is missing'):
+    with pytest.raises(UserError, match=r'has no model.splitter'):
         predict_memory(cfg, 4)
 
 

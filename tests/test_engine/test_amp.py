@@ -108,7 +108,7 @@ def test_bfloat16_trains_close_to_float32(method):
 
 
 def test_bfloat16_trains_16_blocks():
-    cfg = model_cfg('man', size=8, num_blocks=16, strategy='uniform', stem='per_block')
+    cfg = model_cfg('man', size=8, num_blocks=16, strategy='uniform', stem='own')
     cfg['backbone']['depth'] = 32
     model = MODELS.build(cfg).train()
     model.init_weights()
@@ -156,7 +156,7 @@ def half(monkeypatch):
     monkeypatch.setitem(block_amp_optim_wrapper._DTYPES, 'float16', torch.bfloat16)
 
 
-def overflow(model, iterations):
+def make_infinite(model, iterations):
     """Make a gradient of block 1 infinite in some iterations."""
     weight = model.local_blocks[AFFECTED].first_unit.conv1.weight
     calls = iter(range(100))
@@ -242,7 +242,7 @@ def test_own_equals_a_hand_written_loop(half, method):
     model = build_model(method)
     by_hand = copy.deepcopy(model)
     for each in (model, by_hand):
-        overflow(each, {1})
+        make_infinite(each, {1})
     scale = dict(init_scale=64.0, growth_interval=3)
     runner = amp_runner(model, loss_scale=scale)
     hand = HandWritten(by_hand, torch.amp.GradScaler('cpu', **scale))
@@ -263,7 +263,7 @@ def test_own_equals_a_hand_written_loop(half, method):
 @pytest.mark.parametrize('overflow', ['per_block', 'all'])
 def test_who_skips(half, overflow, max_norm):
     model = build_model('greedy')
-    overflow(model, {1})
+    make_infinite(model, {1})
     clip = {} if max_norm is None else dict(clip_grad=dict(max_norm=max_norm))
     runner = amp_runner(model, overflow=overflow, loss_scale=dict(init_scale=64.0), **clip)
     scaler = runner.optim_wrapper.loss_scaler.grad_scaler
@@ -283,7 +283,7 @@ def test_who_skips(half, overflow, max_norm):
 def test_together_equals_a_hand_written_loop_without_the_skipped_iteration(half):
     model = build_model('infopro')
     by_hand = copy.deepcopy(model)
-    overflow(model, {1})
+    make_infinite(model, {1})
     # A power of two scales without rounding, so the loop needs no scale at all.
     runner = amp_runner(model, overflow='all', loss_scale=dict(init_scale=64.0))
     hand = HandWritten(by_hand)
@@ -309,7 +309,7 @@ def test_fused_optimizers_survive_an_overflow_in_their_first_step(half, optimize
     model = build_model('greedy')
     plain = copy.deepcopy(model)
     for each in (model, plain):
-        overflow(each, {0})
+        make_infinite(each, {0})
     runner = amp_runner(model, optimizer=dict(optimizer, fused=True), overflow=overflow)
     expected = amp_runner(plain, optimizer=optimizer, overflow=overflow)
     for i in range(3):
@@ -381,7 +381,7 @@ def test_the_scale_grows_once_per_interval_not_per_block(half):
 @pytest.mark.parametrize('overflow', ['per_block', 'all'])
 def test_a_number_is_the_scale_for_good(half, overflow):
     model = build_model('greedy')
-    overflow(model, {0})
+    make_infinite(model, {0})
     runner = amp_runner(model, overflow=overflow, loss_scale=512)
     scaler = runner.optim_wrapper.loss_scaler.grad_scaler
     train(runner, 3)
@@ -530,7 +530,7 @@ def test_a_state_with_a_scale_is_loaded_without_it(half, monkeypatch):
 )
 def test_momentum_units_when_a_step_is_skipped(half, timing, overflow, updates):
     model = build_model('manpp-greedy')
-    overflow(model, {1})
+    make_infinite(model, {1})
     hook = MomentumUpdateHook(decay=0.5, timing=timing)
     runner = amp_runner(model, hook, overflow=overflow)
     for i in range(3):

@@ -20,7 +20,7 @@ FUSED = dict(SGD, fused=True)
 
 def train(method, steps=STEPS, optimizer=SGD, **amp):
     """A runner of 16 blocks after some iterations, and the losses of all blocks in each."""
-    cfg = model_cfg(method, size=32, num_blocks=16, strategy='uniform', stem='per_block')
+    cfg = model_cfg(method, size=32, num_blocks=16, strategy='uniform', stem='own')
     cfg['backbone']['depth'] = 32
     torch.manual_seed(0)
     model = MODELS.build(cfg)
