@@ -32,7 +32,7 @@ class BlockCosts:
         units (Sequence[Unit]): Its units, in order, with their output shapes.
         make_head (Callable): ``make_head(end)`` builds the aux head of a block
             whose last unit is number ``end``.
-        neck_and_head (nn.ModuleList): The networks of the last block's loss.
+        neck_and_head (nn.Module): The networks of the last block's loss.
         last_loss (Callable): ``last_loss(neck_and_head, x, batch)`` gives a dict
             of losses.
         input_shape (tuple[int, int, int]): (C, H, W) of an image.
@@ -45,7 +45,7 @@ class BlockCosts:
         backbone: nn.Module,
         units: Sequence[Unit],
         make_head: Callable[[int], AuxHead],
-        neck_and_head: nn.ModuleList,
+        neck_and_head: nn.Module,
         last_loss: Callable,
         input_shape: tuple[int, int, int],
         batch_size: int,
