@@ -7,7 +7,9 @@ from typing import Any
 
 from mmengine import registry as mmengine_registry
 from mmengine.registry import MODELS, Registry
+from mmengine.utils import get_object_from_string
 
+from mman.utils.build_errors import reason
 from mman.utils.errors import UserError
 from mman.utils.signature import TYPE_KEYS, check_keys
 
@@ -105,7 +107,7 @@ class Components:
         scope, _, name = kind.rpartition('.')
         scope = scope or value.get('_scope_') or (self.scope if scoped else 'mmengine')
         if scope != 'mmengine' and MODELS._search_child(scope) is None:
-            return []
+            return [_imported(kind, f'{where}.type')] if plain else []
         names = self.registered if scope == self.scope else _registered(scope)
         if name not in names and plain:
             close = difflib.get_close_matches(name, names, n=1)
@@ -116,6 +118,17 @@ class Components:
                 'custom_imports'
             )
         return names.get(name, [])
+
+
+def _imported(kind: str, where: str) -> Callable:
+    """What a dotted name names, which others' modules may fail at in any way."""
+    try:
+        found = get_object_from_string(kind)
+    except Exception as error:
+        raise UserError(f'{where}={kind!r} cannot be imported: {reason(error)}') from error
+    if not callable(found):
+        raise UserError(f'{where}={kind!r} is not registered, nor can it be imported')
+    return found
 
 
 def _registered(scope: str) -> Mapping[str, list[Callable]]:

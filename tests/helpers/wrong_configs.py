@@ -21,6 +21,8 @@ WRONG = [
     ('man', {'env_cfg': {'mp_cfg': {'mp_start_method': 'thread'}}}, 'mp_start_method'),
     ('man', {'log_processor': {'window_size': 0}}, 'log_processor.window_size=0'),
     ('man', {'model_wrapper_cfg': {'find_unused': True}}, "unknown key 'find_unused'"),
+    ('man', {'model_wrapper_cfg.surplus': 1}, "unknown key 'surplus'"),
+    ('man', {'model_wrapper_cfg.type': 'mman.engine.wrappers.X'}, 'nor can it be imported'),
     ('man', {'activation_checkpointing': ['layer1']}, 'model.recompute'),
     # The network.
     ('man', {'model.backbone.depht': 20}, "did you mean 'depth'?"),
