@@ -48,6 +48,7 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
         with named_errors(cfg.to_dict(), ''):
             apply_memory_budget(cfg)
             runner = build_runner(cfg)
+        with named_errors(runner.cfg.optim_wrapper, 'optim_wrapper'):
             # The Runner itself would build it after the data was read.
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         dry_run(runner)

@@ -16,6 +16,8 @@ from mman.utils.signature import signature_of
 
 from .values import check_call, kind_problem
 
+# A timeout beyond 30 years is a slip.
+_LONGEST = 10**9
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
@@ -80,6 +82,8 @@ def check_surroundings(tree: Mapping) -> None:
     methods = torch.multiprocessing.get_all_start_methods()
     _check_one_of(mp, 'mp_start_method', methods, 'env_cfg.mp_cfg.')
     check_call(dist, 'env_cfg.dist_cfg', _dist_cfg)
+    if (dist.get('timeout') or 0) > _LONGEST:
+        raise UserError(f'env_cfg.dist_cfg.timeout={dist["timeout"]!r} should be seconds')
     if tree.get('auto_scale_lr') is not None:
         check_call(tree['auto_scale_lr'], 'auto_scale_lr', _auto_scale_lr)
     if isinstance(tree.get('compile'), Mapping):
