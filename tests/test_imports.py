@@ -19,7 +19,7 @@ ALLOWED = {
     'datasets': {*BASE, 'datasets'},
     'models': MODELS,
     'engine': ENGINE,
-    'validation': {*ENGINE, 'datasets', 'validation'},
+    'validation': {*ENGINE, 'validation'},
     'apis': APIS,
     'analysis': {*APIS, 'analysis'},
     'export': {*APIS, 'export'},

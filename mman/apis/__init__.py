@@ -9,9 +9,9 @@ from .cli import (
 )
 from .config import load_config, set_amp, set_auto_scale_lr, set_resume, set_seed, set_work_dir
 from .distributed import leave_processes
-from .inference import ImageInferencer
+from .inference import ImageInferencer, get_model
 from .memory_budget import apply_memory_budget
-from .models import config_path, get_model, list_models
+from .models import config_path, list_models
 from .pretrained import start_from_pretrained
 from .runner import build_runner
 from .test import test_model

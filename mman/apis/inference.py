@@ -1,5 +1,6 @@
 """Predicting the classes of images in files, folders and arrays."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,75 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.models.classifiers import check_exits, exit_logits
+from mman.registry import DATASETS
 from mman.utils import UserError
 from mman.utils.safe_loading import restrict_loading
 
-from .models import get_model, load_weights
+from .config import load_config
+from .memory_budget import apply_memory_budget
+from .models import build_model, config_path, load_weights
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 # Steps of a test pipeline that leave the size of an image alone.
 _KEEP_SIZE = ('LoadImageFromFile', 'PackInputs')
 
 Image = str | Path | np.ndarray
+
+
+def get_model(
+    model: str | Config,
+    pretrained: str | None = None,
+    device: str | torch.device | None = None,
+    aux_heads: bool = False,
+) -> nn.Module:
+    """Build the model of a config, for inference.
+
+    Like ``mmpretrain.get_model`` it keeps the config as ``_config`` and what is
+    known of the data set as ``_dataset_meta``, so that mmpretrain's
+    inferencers take it.
+
+    Args:
+        model (str | Config): A name out of :func:`list_models`, the path of a
+            config file, or a config.
+        pretrained (str | None): A local checkpoint, of training or published.
+            Defaults to None, weights as the modules draw them, before ``init_weights``.
+        device (str | torch.device | None): Where to put it. Defaults to None,
+            the CPU.
+        aux_heads (bool): Whether the checkpoint must have the aux heads too,
+            as early exits need. Defaults to False.
+
+    Returns:
+        nn.Module: In eval mode.
+
+    Raises:
+        UserError: If there is no such config, it cannot be built, the
+            checkpoint is refused or does not fit exactly, or there is no such
+            device.
+    """
+    cfg = copy.deepcopy(model) if isinstance(model, Config) else load_config(config_path(model))
+    restrict_loading(unsafe=False)
+    apply_memory_budget(cfg)
+    built = build_model(cfg)
+    built._config, built._metainfo = cfg, None
+    built._dataset_meta = _dataset_meta(cfg)
+    if pretrained is not None:
+        meta = load_weights(built, pretrained, aux_heads)
+        built._dataset_meta = meta.get('dataset_meta') or built._dataset_meta
+    try:
+        return built.to(device or 'cpu').eval()
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).split('\n')[0]
+        raise UserError(f'device={device!r} cannot hold the model: {reason}') from error
+
+
+def _dataset_meta(cfg: Config) -> dict:
+    """What the class of the test set says of itself, its classes for one."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    if 'type' not in dataset:
+        return {}
+    return dict(getattr(DATASETS.get(dataset['type']), 'METAINFO', {}))
 
 
 class ImageInferencer(ImageClassificationInferencer):

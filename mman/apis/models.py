@@ -3,6 +3,7 @@
 import copy
 import difflib
 import fnmatch
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,11 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 import mman
-from mman.registry import DATASETS, MODELS, register_all_modules
+from mman.registry import MODELS, register_all_modules
 from mman.utils import UserError
 from mman.utils.build_errors import named_errors
 from mman.utils.checkpoint_fit import fitting_weights
 from mman.utils.safe_loading import restrict_loading
-
-from .config import load_config
 
 CONFIGS = Path(mman.__file__).resolve().parents[1] / 'configs'
 # Not used at inference, and what a published checkpoint is without.
@@ -46,51 +45,6 @@ def list_models(pattern: str | None = None) -> list[str]:
     paths = (path.relative_to(CONFIGS) for path in CONFIGS.rglob('*.py'))
     names = [path.with_suffix('').as_posix() for path in paths if '_base_' not in path.parts]
     return sorted(fnmatch.filter(names, f'{pattern or ""}*'))
-
-
-def get_model(
-    model: str | Config,
-    pretrained: str | None = None,
-    device: str | torch.device | None = None,
-    aux_heads: bool = False,
-) -> nn.Module:
-    """Build the model of a config, for inference.
-
-    Like ``mmpretrain.get_model`` it keeps the config as ``_config`` and what is
-    known of the data set as ``_dataset_meta``, so that mmpretrain's
-    inferencers take it.
-
-    Args:
-        model (str | Config): A name out of :func:`list_models`, the path of a
-            config file, or a config.
-        pretrained (str | None): A local checkpoint, of training or published.
-            Defaults to None, weights as the modules draw them, before ``init_weights``.
-        device (str | torch.device | None): Where to put it. Defaults to None,
-            the CPU.
-        aux_heads (bool): Whether the checkpoint must have the aux heads too,
-            as early exits need. Defaults to False.
-
-    Returns:
-        nn.Module: In eval mode.
-
-    Raises:
-        UserError: If there is no such config, it cannot be built, the
-            checkpoint is refused or does not fit exactly, or there is no such
-            device.
-    """
-    cfg = model if isinstance(model, Config) else load_config(config_path(model))
-    restrict_loading(unsafe=False)
-    built = build_model(cfg)
-    built._config, built._metainfo = cfg, None
-    built._dataset_meta = _dataset_meta(cfg)
-    if pretrained is not None:
-        meta = load_weights(built, pretrained, aux_heads)
-        built._dataset_meta = meta.get('dataset_meta') or built._dataset_meta
-    try:
-        return built.to(device or 'cpu').eval()
-    except (AssertionError, RuntimeError) as error:
-        reason = str(error).split('\n')[0]
-        raise UserError(f'device={device!r} cannot hold the model: {reason}') from error
 
 
 def config_path(model: str) -> str:
@@ -191,6 +145,7 @@ def read_checkpoint(path: str, unsafe: bool = False) -> dict[str, Any]:
         UserError: If it is missing, damaged, could run code, or holds no
             weights.
     """
+    path = os.fspath(path)
     if '://' not in path and not Path(path).expanduser().is_file():
         raise UserError(f'checkpoint {path!r} should be a local file')
     restrict_loading(unsafe)
@@ -211,13 +166,3 @@ def read_checkpoint(path: str, unsafe: bool = False) -> dict[str, Any]:
         f"checkpoint {path!r} has no 'state_dict': it should be a checkpoint of training, or a "
         'published one'
     )
-
-
-def _dataset_meta(cfg: Config) -> dict:
-    """What the class of the test set says of itself, its classes for one."""
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    if 'type' not in dataset:
-        return {}
-    return dict(getattr(DATASETS.get(dataset['type']), 'METAINFO', {}))

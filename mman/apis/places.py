@@ -17,7 +17,7 @@ from mman.utils.errors import UserError
 from .config import warn
 from .distributed import launcher_rank
 
-LOCK = '.lock'
+LOCK = '.mman-lock'
 _LOGS = 'default_hooks.logger.out_dir'
 # Errors that only writing has.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)

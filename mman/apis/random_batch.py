@@ -1,4 +1,4 @@
-"""Training iterations without a Runner, to be measured one by one."""
+"""Training iterations on one batch of random images, to be measured one by one."""
 
 from collections.abc import Sequence
 

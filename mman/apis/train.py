@@ -1,5 +1,7 @@
 """Training from a config."""
 
+from pathlib import Path
+
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
@@ -7,6 +9,7 @@ from mmengine.runner import Runner
 from mman.engine.fault_tolerance import set_fault_tolerance
 from mman.utils.build_errors import named_errors
 from mman.utils.checkpoint import latest_checkpoint
+from mman.utils.errors import UserError
 from mman.utils.preempted import EXIT_CODE, Preempted
 from mman.utils.safe_loading import restrict_loading
 from mman.validation import check_amp, check_config, check_training, dry_run, read_data
@@ -84,10 +87,18 @@ def summarize(runner: Runner) -> str:
         [
             *lines,
             f'work dir:   {runner.work_dir}',
-            f'checkpoint: {latest_checkpoint(runner.work_dir) or "none was saved"}',
+            f'checkpoint: {_last_checkpoint(runner) or "none was saved"}',
             f'log:        {log_file(runner)}',
         ]
     )
+
+
+def _last_checkpoint(runner: Runner) -> Path | str | None:
+    """The record of the last checkpoint; the one resumed where the record was passed over."""
+    try:
+        return latest_checkpoint(runner.work_dir)
+    except UserError:
+        return runner._load_from
 
 
 def _accuracies(runner: Runner) -> list[str]:

@@ -41,15 +41,25 @@ def fitting_weights(
         'lacks': [key for key in own if key not in weights and not key.startswith(optional)],
         'has unknown': [key for key in weights if key not in own],
         'has misshapen': [
-            key
-            for key in own
-            if key in weights and getattr(weights[key], 'shape', None) != own[key].shape
+            key for key in own if key in weights and not _is_like(weights[key], own[key])
         ],
     }
     found = [f'{what} {_short(keys)}' for what, keys in problems.items() if keys]
     if found:
         raise UserError(f'{name} does not fit the model: it {"; it ".join(found)}. {advice}')
     return weights
+
+
+def _is_like(value: Any, own: torch.Tensor) -> bool:
+    """Whether a value can be copied into a tensor of the model as it is."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.shape == own.shape
+        and value.layout == torch.strided
+        and not value.is_meta
+        and not value.is_quantized
+        and value.is_complex() == own.is_complex()
+    )
 
 
 def _check_split(model: nn.Module, meta: Mapping, name: str) -> None:

@@ -75,9 +75,11 @@ def restrict_loading(unsafe: bool | None = None) -> None:
     if unsafe is None:
         unsafe = _trusted
     if unsafe:
+        # What the user set, not what was set here.
+        forced = os.environ.get(_FORCE, '0') if _before is None else _before[-1]
+        if forced.lower() in _TRUE:
+            raise UserError(f'--unsafe-load contradicts {_FORCE}={forced}: drop one')
         _lift()
-        if _is_set(_FORCE):
-            raise UserError(f'--unsafe-load contradicts {_FORCE}={os.environ[_FORCE]}: drop one')
     elif _is_set(_FORBID):
         raise UserError(
             f'{_FORBID}={os.environ[_FORBID]} asks for unsafe loading: unset it, or say so with '

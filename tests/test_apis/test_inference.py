@@ -62,6 +62,19 @@ class TestModels:
         with pytest.raises(UserError, match='repository'):
             apis.list_models()
 
+    def test_a_memory_budget_is_kept(self, monkeypatch):
+        cfg = Config.fromfile(PATH)
+        cfg.memory_budget = dict(gib=1)
+        changed = []
+
+        def keep(given):
+            changed.append(given.pop('memory_budget'))
+            given.model.splitter = dict(type='LocalBlockSplitter', num_blocks=2, strategy='uniform')
+
+        monkeypatch.setattr('mman.apis.inference.apply_memory_budget', keep)
+        assert apis.get_model(cfg).num_blocks == 2
+        assert changed == [dict(gib=1)] and cfg.memory_budget.gib == 1
+
     @pytest.mark.parametrize('kind', ['name', 'path', 'config'])
     def test_the_weights_of_a_checkpoint(self, trained, kind):
         given = dict(name=CONFIG, path=str(PATH), config=Config.fromfile(PATH))[kind]

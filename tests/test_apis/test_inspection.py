@@ -1,5 +1,7 @@
 """What tools share that look inside a model, on every kind of backbone."""
 
+import re
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -81,6 +83,20 @@ def test_a_file_that_is_no_checkpoint(tmp_path, loading_state, content, named):
     torch.save(content, tmp_path / 'a.pth')
     with pytest.raises(UserError, match=named):
         load_weights(build_model(), str(tmp_path / 'a.pth'))
+
+
+@pytest.mark.parametrize(
+    'change', [torch.Tensor.to_sparse, lambda p: p * 1j], ids=['sparse', 'complex']
+)
+def test_weights_of_another_kind_change_nothing(tmp_path, loading_state, change):
+    model, state = build_model(), build_model().state_dict()
+    name = [name for name in state if name.endswith('weight')][-1]
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    changed = {key: value + 1 for key, value in state.items()} | {name: change(state[name])}
+    torch.save(dict(state_dict=changed), tmp_path / 'a.pth')
+    with pytest.raises(UserError, match=f'has misshapen {re.escape(name)}'):
+        load_weights(model, tmp_path / 'a.pth')
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_a_loader_needs_a_way_to_read(tmp_path):

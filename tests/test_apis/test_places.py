@@ -60,12 +60,12 @@ def test_a_second_training_is_refused_until_the_first_is_killed(tmp_path):
             train_model(cfg)
         line = f'work_dir={str(work)!r} is in use by another training (process {first} on '
         assert str(error.value).startswith(line) and '\n' not in str(error.value)
-        assert {path.name for path in work.iterdir()} == {'.lock', left.name, foreign.name}
+        assert {path.name for path in work.iterdir()} == {'.mman-lock', left.name, foreign.name}
         os.kill(first, signal.SIGKILL)
         os.waitpid(first, 0)
         os.kill(worker, 0)
         with held_places(cfg):
-            assert {path.name for path in work.iterdir()} == {'.lock', foreign.name}
+            assert {path.name for path in work.iterdir()} == {'.mman-lock', foreign.name}
     finally:
         os.kill(worker, signal.SIGKILL)
 
@@ -75,10 +75,10 @@ def test_checkpoints_of_two_work_dirs_of_one_name_do_not_meet(tmp_path):
     with held_places(config(tmp_path / 'work', **hooks)):
         assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*')} == {
             'work',
-            'work/.lock',
+            'work/.mman-lock',
             'kept',
             'kept/work',
-            'kept/work/.lock',
+            'kept/work/.mman-lock',
         }
 
 

@@ -1,8 +1,11 @@
 """The newest checkpoint that loads is found, and what was passed over is named."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from mman.apis.train import _last_checkpoint
 from mman.utils.errors import UserError
 from mman.utils.resume_point import find_resume_point
 
@@ -67,6 +70,12 @@ def test_a_damaged_record_is_passed_over(tmp_path, record):
     path.unlink()
     with pytest.raises(UserError, match='can be resumed: .*last_checkpoint'):
         find_resume_point(tmp_path)
+
+
+def test_a_passed_over_record_does_not_fail_a_finished_run(tmp_path):
+    (tmp_path / 'last_checkpoint').write_text('garbage')
+    runner = SimpleNamespace(work_dir=str(tmp_path), _load_from='epoch_1.pth')
+    assert _last_checkpoint(runner) == 'epoch_1.pth'
 
 
 @pytest.mark.parametrize('recorded', [True, False])

@@ -5,15 +5,14 @@ from pathlib import Path
 
 from mman import apis
 from mman.analysis.early_exits import draw_exits, exit_table, measure_exits, write_exits
-from mman.apis import cli
+from mman.apis import cli, inspection
 from mman.utils.errors import one_line_errors
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
-    parser.add_argument('checkpoint', type=cli.existing_file, help='with its aux heads')
-    parser.add_argument('--device', default='cpu', help='where to run [cpu]')
+    cli.add_model_arguments(parser)
     cli.add_result_arguments(parser, need_picture=False)
     return parser
 
@@ -24,7 +23,9 @@ def main() -> None:
     args = parser.parse_args()
     with one_line_errors(parser):
         cfg = apis.load_config(apis.config_path(args.config), args.cfg_options)
-        model = apis.get_model(cfg, args.checkpoint, args.device, aux_heads=True)
+        model = inspection.loaded_model(
+            cfg, args.checkpoint, args.device, aux_heads=True, unsafe=args.unsafe_load
+        )
         results = measure_exits(cfg, model)
         print(exit_table(results))
         if args.csv:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from mman import apis
 from mman.utils.atomic_file import write_atomically
-from mman.utils.checkpoint import latest_checkpoint
 from mman.utils.errors import UserError, one_line_errors
+from mman.utils.resume_point import find_resume_point
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,7 +50,7 @@ def train(config: str, work_dir: Path) -> dict:
     """
     cfg = apis.load_config(config)
     cfg.launcher, cfg.work_dir = 'none', str(work_dir)
-    resumed = latest_checkpoint(work_dir) is not None
+    resumed = find_resume_point(work_dir).path is not None
     if resumed:
         apis.set_resume(cfg, True)
     start = time.perf_counter()

@@ -95,7 +95,9 @@ class CheckpointHook(_CheckpointHook):
         if is_main_process():
             self._record(runner, self.last_ckpt)
             for name in [*map(self.filename_tmpl.format, outdated), self.preempted]:
-                self._remove(self.file_backend.join_path(self.out_dir, name))
+                # A template may give two steps one name.
+                if name != filename:
+                    self._remove(self.file_backend.join_path(self.out_dir, name))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """As mmengine, but the previous best goes after the new one has come."""
