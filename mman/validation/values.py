@@ -93,7 +93,7 @@ def kind_problem(value: Any, parameter: inspect.Parameter, loose: bool = False) 
     kind, kinds = _kind(value), {_kind(default), *_LIKE.get(_kind(default), ())}
     if default is None or kinds & {None, kind} or (default is False and value in (0, 1)):
         return None
-    if loose and kind == 'a list':
+    if loose and kind == 'a list' and value:
         return next(filter(None, (kind_problem(one, parameter, True) for one in value)), None)
     return f'like its default, {default!r}'
 

@@ -82,3 +82,4 @@ def test_loose_annotations_let_lists_and_fractions_pass():
         assert kind_problem(value, key, loose=True) is None
     for value in ('2', ['2'], math.nan):
         assert kind_problem(value, key, loose=True) == 'an integer'
+    assert kind_problem([], _parameter(True), loose=True) == 'like its default, True'
