@@ -38,7 +38,7 @@ nitpick_ignore = [
     for name in """
         BaseDataset Config DataLoader DataSample Figure GradScaler Number OptimWrapper
         OptimWrapperDict Optimizer Path Registry Runner Tensor ndarray
-        nn.Module nn.Parameter torch.device
+        Hook nn.Module nn.Parameter torch.device
     """.split()
 ]
 # Attributes without a docstring of their own.

@@ -13,6 +13,9 @@ from torch import nn
 
 from .errors import UserError
 
+# What an annotation may raise that names something missing: it then tells nothing of a value.
+_UNREADABLE = (AttributeError, ImportError, NameError, SyntaxError, TypeError)
+
 _KEYED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 # Known to registries, not to the classes in them.
 TYPE_KEYS = ('type', '_scope_')
@@ -121,7 +124,7 @@ def _evaluated(annotation: Any, names: dict) -> Any:
     """An annotation in words as an object; nothing if it names what is missing."""
     try:
         return eval(annotation, dict(names)) if isinstance(annotation, str) else annotation
-    except Exception:
+    except _UNREADABLE:
         return inspect.Parameter.empty
 
 

@@ -195,12 +195,13 @@ def _full(*values):
         ('resnet32_k16_cifar10', [ALL], 0.32),
         _full('resnet110_k55_cifar10', [ALL], 0.13),
         _full('resnet101_k2_imagenet', [ALL], 0.25),
-        _full('resnet152_k2_imagenet', [ALL], 0.235),
+        # The figure of the MAN release is 0.21.
+        _full('resnet110_k55_cifar10', [], 0.22),
         _full('resnet101_k4_imagenet', [('splitter.strategy', 'memory')], 0.55),
     ],
 )
 def test_figures_to_be_below(path, keys, limit):
     """Peak over that of BP; where all is recomputed, also below BP that does."""
     assert _peak(path, *keys) <= limit * _peak(path, BP)
-    if keys == [ALL] and 'resnet152' not in path:
+    if keys == [ALL]:
         assert _peak(path, ALL) < _peak(path, BP, ALL)
