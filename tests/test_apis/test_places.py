@@ -72,13 +72,13 @@ def test_a_second_training_is_refused_until_the_first_is_killed(tmp_path):
 
 def test_checkpoints_of_two_work_dirs_of_one_name_do_not_meet(tmp_path):
     hooks = dict(checkpoint=dict(out_dir=str(tmp_path / 'kept')), logger=None)
-    with held_places(config(tmp_path / 'work', **hooks)):
+    with held_places(config(tmp_path / 'run', **hooks)):
         assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob('*')} == {
-            'work',
-            'work/.mman-lock',
+            'run',
+            'run/.mman-lock',
             'kept',
-            'kept/work',
-            'kept/work/.mman-lock',
+            'kept/run',
+            'kept/run/.mman-lock',
         }
 
 
