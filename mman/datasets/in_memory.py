@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.registry import FUNCTIONS
 from mmpretrain.datasets.transforms import PackInputs
@@ -33,6 +34,8 @@ class InMemoryDataset(Dataset):
             samples belong here.
         max_gib (float): Most memory for the images, in GiB; a larger data set
             is refused. Defaults to 4.
+        pool (int): Side of the squares of pixels that become one, their
+            rounded mean; it divides H and W. Defaults to 1.
         lazy_init (bool): Whether to read only when first needed. Defaults to
             False.
 
@@ -45,6 +48,7 @@ class InMemoryDataset(Dataset):
         self,
         dataset: dict | BaseDataset,
         max_gib: float = 4,
+        pool: int = 1,
         lazy_init: bool = False,
         **unknown: Any,
     ):
@@ -52,13 +56,15 @@ class InMemoryDataset(Dataset):
             raise UserError(
                 f'InMemoryDataset: {key}={value!r} must stand in the config of the data set that '
                 f'it wraps, as dataset.dataset.{key} of the dataloader; it knows itself only '
-                'dataset, max_gib and lazy_init.'
+                'dataset, max_gib, pool and lazy_init.'
             )
         if not isinstance(max_gib, int | float) or isinstance(max_gib, bool) or max_gib <= 0:
             raise UserError(f'InMemoryDataset: max_gib={max_gib!r} must be a number above 0.')
+        if type(pool) is not int or pool < 1:
+            raise UserError(f'InMemoryDataset: pool={pool!r} must be an integer from 1 on.')
         self._source = _source(dataset)
         self._metainfo = self._source.metainfo
-        self.max_gib = max_gib
+        self.max_gib, self.pool = max_gib, pool
         self._fully_initialized = False
         if not lazy_init:
             self.full_init()
@@ -79,7 +85,7 @@ class InMemoryDataset(Dataset):
         if self._fully_initialized:
             return tuple(self.images.shape[1:])
         shape = getattr(self._source, 'image_shape', None)
-        return None if shape is None else (shape[2], *shape[:2])
+        return None if shape is None else (shape[2], *(side // self.pool for side in shape[:2]))
 
     def known_length(self) -> int | None:
         """Samples that there will be, where the wrapped data set knows before it is read.
@@ -95,7 +101,7 @@ class InMemoryDataset(Dataset):
         if self._fully_initialized:
             return
         self._source.full_init()
-        self.images, self.labels = _read(self._source, self.max_gib)
+        self.images, self.labels = _read(self._source, self.max_gib, self.pool)
         self._source = None
         self._fully_initialized = True
 
@@ -180,14 +186,20 @@ def _source(dataset: dict | BaseDataset) -> BaseDataset:
     return dataset
 
 
-def _read(dataset: BaseDataset, max_gib: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _read(dataset: BaseDataset, max_gib: float, pool: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Images, uint8 (N, C, H, W), and labels, int64 (N, )."""
     name, count = type(dataset).__name__, len(dataset)
     if not count:
         raise UserError(f'InMemoryDataset: {name} must hold at least one sample, but has none.')
     shape = _sample(dataset, 0)[0].shape
-    _check_memory(name, count, shape, max_gib)
-    images = torch.empty((count, *shape), dtype=torch.uint8)
+    if shape[1] % pool or shape[2] % pool:
+        raise UserError(
+            f'InMemoryDataset: pool={pool} must divide the sides of the images of {name}, '
+            f'{shape[1]} x {shape[2]}.'
+        )
+    pooled = torch.Size((shape[0], shape[1] // pool, shape[2] // pool))
+    _check_memory(name, count, pooled, max_gib)
+    images = torch.empty((count, *pooled), dtype=torch.uint8)
     labels = torch.empty(count, dtype=torch.int64)
     for i in range(count):
         image, labels[i] = _sample(dataset, i)
@@ -197,7 +209,7 @@ def _read(dataset: BaseDataset, max_gib: float) -> tuple[torch.Tensor, torch.Ten
                 f'but the image 0 {tuple(shape)}; all must have one shape. Use a per-image '
                 'pipeline that resizes them.'
             )
-        images[i] = image
+        images[i] = F.avg_pool2d(image.float(), pool).round() if pool > 1 else image
     return images, labels
 
 

@@ -240,3 +240,20 @@ def test_samples_that_do_not_fit(changed, message):
 def test_wrong_keys(dataset, keys, message):
     with pytest.raises(UserError, match=f'InMemoryDataset: {message}'):
         InMemoryDataset(dataset(), **keys)
+
+
+def test_pool_averages_squares_and_rounds():
+    whole, pooled = (InMemoryDataset(Pictures(shape=(6, 4, 3)), pool=p) for p in (1, 2))
+    expected = whole.images.double().unfold(2, 2, 2).unfold(3, 2, 2).mean((-2, -1)).round()
+    assert torch.equal(pooled.images.double(), expected)
+    assert torch.equal(pooled.labels, whole.labels)
+    lazy = InMemoryDataset(dict(type='Digits'), pool=2, lazy_init=True)
+    assert lazy.input_shape == (3, 4, 4)
+    lazy.full_init()
+    assert lazy.input_shape == (3, 4, 4)
+
+
+@pytest.mark.parametrize('pool', [0, 1.5, True, 3])
+def test_a_pool_that_does_not_fit_is_refused(pool):
+    with pytest.raises(UserError, match=rf'pool={pool} must'):
+        InMemoryDataset(Digits(), pool=pool)
