@@ -238,8 +238,8 @@ class _Search:
         tensors = list(self.model.state_dict().values())
         state = sum(t.numel() * t.element_size() for t in tensors)
         trained = sum(4 * p.numel() for p in self.model.parameters() if p.requires_grad)
-        for end in ends[:-1]:
-            head = costs.head(end)
+        for span in _spans(ends)[:-1]:
+            head = costs.head(*span)
             state, trained = state + head.state, trained + head.trained
         # A byte a pixel.
         images = batch_size * torch.Size(self.model.input_shape).numel()

@@ -11,7 +11,7 @@ from mman.models.splitters.adapters import find_adapter
 from mman.models.splitters.shapes import shaped_units
 from mman.registry import MODELS, UNIT_ADAPTERS
 from mman.utils import UserError
-from tests.helpers.settings import BACKBONES, FAST_BACKBONES, in_tiers
+from tests.helpers.settings import BACKBONES, FAST_BACKBONES, image_size, in_tiers
 
 
 def _backbone(name):
@@ -47,7 +47,7 @@ def test_units_in_a_row_are_the_backbone(name):
     for training in (True, False):
         backbone = _backbone(name)
         backbone.train(training)
-        _assert_units_are_the_backbone(backbone, 64)
+        _assert_units_are_the_backbone(backbone, image_size(name))
 
 
 DENSE = dict(growth_rate=4, depths=[3, 1], init_channels=8)
@@ -119,14 +119,15 @@ def test_units_partition_the_parameters_and_keep_the_keys(name):
 def test_shapes_are_those_of_a_real_pass_and_the_pass_leaves_no_trace(name):
     backbone = _backbone(name)
     before = copy.deepcopy(backbone.state_dict())
-    shaped = shaped_units(backbone, _units(backbone), (3, 64, 64))
+    size = image_size(name)
+    shaped = shaped_units(backbone, _units(backbone), (3, size, size))
     for key, value in backbone.state_dict().items():
         assert torch.equal(value, before[key]), key
-    x = torch.randn(2, 3, 64, 64)
+    x = torch.randn(2, 3, size, size)
     for unit in shaped:
         x = unit.module(x)
         assert unit.output_shape == tuple(x.shape[1:])
-    assert unit.final_shape == tuple(backbone(torch.randn(2, 3, 64, 64))[-1].shape[1:])
+    assert unit.final_shape == tuple(backbone(torch.randn(2, 3, size, size))[-1].shape[1:])
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,8 @@ def test_shapes_are_those_of_a_real_pass_and_the_pass_leaves_no_trace(name):
         ('convnext', (1, 1, 2, 1)),
         ('swin', (1, 2, 2)),
         ('vit', (8,)),
+        # Seven layers after the first, and the dropout before the classifier.
+        ('mlp', (8,)),
     ],
 )
 def test_units_are_named_by_stage_and_index(name, stages):

@@ -2,6 +2,7 @@ from .auglocal import AugLocalAuxHead
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
 from .dgl import DGLAuxHead
+from .feature_reconstruction import FeatureReconstructionAuxHead
 from .head_builder import HeadBuilder
 from .infopro import InfoProAuxHead
 from .infopro_imagenet import InfoProImageNetAuxHead
@@ -15,6 +16,7 @@ __all__ = [
     'AuxHead',
     'BlockContext',
     'DGLAuxHead',
+    'FeatureReconstructionAuxHead',
     'HeadBuilder',
     'InfoProAuxHead',
     'InfoProImageNetAuxHead',

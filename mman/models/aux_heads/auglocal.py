@@ -76,6 +76,11 @@ class AugLocalAuxHead(AuxHead):
             raise UserError(f'tau={tau!r} of AugLocalAuxHead should be a number from 0 to 1')
         self.weight = loss_weight(weight, context, 'weight')
         require_loss(context, weight=self.weight)
+        if context.is_vector:
+            raise UserError(
+                f'block {context.index} gives vectors {context.feature_shape}, and AugLocalAuxHead '
+                'copies units of maps (C, H, W) or tokens (L, C)'
+            )
         depth = pyramid_depth(context.index, context.num_blocks, depth, tau)
         picks = picked_units(context.end, len(context.next_units), depth)
         copies = _copies(context, [pick - context.end for pick in picks])

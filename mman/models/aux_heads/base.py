@@ -25,9 +25,12 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
             :data:`mman.models.recompute.PARTS` -> the attributes of the head
             that are its networks. A head that names none is recomputed as a
             whole, as the part 'classifier'.
+        uses_block_input (bool): Whether the loss looks at ``batch.block_input``,
+            so that what the head costs depends on where its block starts.
     """
 
     recompute_parts: dict[str, tuple[str, ...]] = {}
+    uses_block_input = False
 
     def __init__(self, context: BlockContext, init_cfg: dict | list | None = None):
         super().__init__(init_cfg)
@@ -92,7 +95,9 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
         return patches.transpose(1, 2).unflatten(2, self.context.map_shape[1:])
 
     def pooled(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, C): the mean of a map; of tokens the class token, or their mean without one."""
+        """(N, C): vectors as they are, the mean of a map, the class token or the mean of tokens."""
+        if features.ndim == 2:
+            return features
         if features.ndim == 4:
             return features.mean(dim=(2, 3))
         return pooled_tokens(features, self.context.num_extra_tokens)

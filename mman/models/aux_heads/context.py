@@ -3,8 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import torch
 from mmpretrain.structures import DataSample
@@ -23,7 +22,7 @@ class BlockContext:
         num_blocks (int): K, the last block included. It has no aux head, so
             there are K - 1 heads.
         feature_shape (tuple[int, ...]): (C, H, W) of what the head is given, or
-            (L, C) if it is tokens.
+            (L, C) if it is tokens, (C,) if it is a vector.
         next_units (tuple[Unit, ...]): The units after the block, in order.
         input_shape (tuple[int, int, int]): (C, H, W) of an image.
         num_classes (int): Number of classes.
@@ -34,6 +33,8 @@ class BlockContext:
         num_extra_tokens (int): How many of the L tokens are no patches of the
             image; they come first, the class token before others. Defaults to
             0.
+        block_input_shape (tuple[int, ...]): Shape of what the block itself is
+            given, of the first one an image. Defaults to ``()``, not known.
     """
 
     index: int
@@ -45,6 +46,7 @@ class BlockContext:
     unit_init_cfg: dict | list | None = None
     end: int = 0
     num_extra_tokens: int = 0
+    block_input_shape: tuple[int, ...] = ()
 
     @property
     def num_heads(self) -> int:
@@ -56,15 +58,20 @@ class BlockContext:
         """C of the features.
 
         Raises:
-            UserError: If they are neither a map nor tokens.
+            UserError: If they are neither a map nor tokens nor a vector.
         """
         shape = self.feature_shape
-        if len(shape) not in (2, 3):
+        if len(shape) not in (1, 2, 3):
             raise UserError(
                 f'block {self.index} gives features of shape {shape}, which are neither a map '
-                '(C, H, W) nor tokens (L, C)'
+                '(C, H, W) nor tokens (L, C) nor a vector (C,)'
             )
-        return shape[0] if len(shape) == 3 else shape[1]
+        return shape[1] if len(shape) == 2 else shape[0]
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether the features are vectors, which have no places."""
+        return len(self.feature_shape) == 1
 
     @property
     def map_shape(self) -> tuple[int, int, int]:
@@ -74,6 +81,11 @@ class BlockContext:
             UserError: If they are neither a map nor tokens in such a grid.
         """
         channels = self.channels
+        if self.is_vector:
+            raise UserError(
+                f'block {self.index} gives vectors {self.feature_shape}, and this aux head needs '
+                'maps (C, H, W) or tokens (L, C)'
+            )
         if len(self.feature_shape) == 3:
             return self.feature_shape
         patches = self.feature_shape[0] - self.num_extra_tokens
@@ -109,26 +121,46 @@ class LocalBatch:
         mean (Tensor | float): ``inputs`` are ``(pixels - mean) / std`` with
             pixels from 0 to 255; (C, 1, 1). Defaults to 0.
         std (Tensor | float): Likewise. Defaults to 1.
+        block_input (Tensor | None): What the head's block was given, detached;
+            the images for the first one. Defaults to None.
+        made (dict[str, Tensor]): What heads asked for so far, by name.
     """
 
     inputs: torch.Tensor | None
     data_samples: Sequence[DataSample]
     mean: torch.Tensor | float = 0.0
     std: torch.Tensor | float = 1.0
+    block_input: torch.Tensor | None = None
+    made: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
-    @cached_property
+    @property
     def target(self) -> torch.Tensor:
         """Labels: class indices (N,), or scores (N, num_classes) after mixup."""
-        if 'gt_score' in self.data_samples[0]:
-            return torch.stack([sample.gt_score for sample in self.data_samples])
-        return torch.cat([sample.gt_label for sample in self.data_samples])
+        if 'target' not in self.made:
+            self.made['target'] = self._target()
+        return self.made['target']
 
-    @cached_property
+    @property
     def image(self) -> torch.Tensor:
         """Images in [0, 1], (N, C, H, W); made once, when a head first asks."""
-        with torch.no_grad():
-            return self.inputs * (self.std / 255) + self.mean / 255
+        if 'image' not in self.made:
+            with torch.no_grad():
+                self.made['image'] = self.inputs * (self.std / 255) + self.mean / 255
+        return self.made['image']
+
+    def for_block(self, block_input: torch.Tensor) -> 'LocalBatch':
+        """The batch as one block's head sees it; what was made stays shared by all blocks.
+
+        Args:
+            block_input (Tensor): What the block was given, detached, (N, ...).
+        """
+        return dataclasses.replace(self, block_input=block_input)
 
     def without_images(self) -> 'LocalBatch':
         """The labels alone."""
         return LocalBatch(None, self.data_samples, self.mean, self.std)
+
+    def _target(self) -> torch.Tensor:
+        if 'gt_score' in self.data_samples[0]:
+            return torch.stack([sample.gt_score for sample in self.data_samples])
+        return torch.cat([sample.gt_label for sample in self.data_samples])

@@ -37,14 +37,16 @@ class HeadBuilder:
         num_blocks = len(block_units)
         self._check_count(num_blocks)
         units = [unit for block in block_units for unit in block]
-        heads, end = [], -1
+        heads, start = [], 0
         for index, block in enumerate(block_units[:-1]):
-            end += len(block)
-            heads.append(self._head(index, num_blocks, units, end))
+            heads.append(self._head(index, num_blocks, units, start, start + len(block) - 1))
+            start += len(block)
         return heads
 
-    def representative_head(self, num_blocks: int, units: Sequence[Unit], end: int) -> AuxHead:
-        """The head of the block in the middle, if unit number ``end`` were its last.
+    def representative_head(
+        self, num_blocks: int, units: Sequence[Unit], start: int, end: int
+    ) -> AuxHead:
+        """The head of the block in the middle, if it went from unit ``start`` to unit ``end``.
 
         Raises:
             UserError: If there is not one config for all heads.
@@ -54,9 +56,11 @@ class HeadBuilder:
                 "splitter.strategy='memory' compares blocks by the head they would have: give one "
                 f'model.aux_head for all blocks, not {self.cfg!r}'
             )
-        return self._head((num_blocks - 1) // 2, num_blocks, units, end)
+        return self._head((num_blocks - 1) // 2, num_blocks, units, start, end)
 
-    def _head(self, index: int, num_blocks: int, units: Sequence[Unit], end: int) -> AuxHead:
+    def _head(
+        self, index: int, num_blocks: int, units: Sequence[Unit], start: int, end: int
+    ) -> AuxHead:
         many = not isinstance(self.cfg, Mapping)
         context = BlockContext(
             index=index,
@@ -68,6 +72,7 @@ class HeadBuilder:
             unit_init_cfg=self.unit_init_cfg,
             end=end,
             num_extra_tokens=units[end].num_extra_tokens,
+            block_input_shape=units[start - 1].output_shape if start else self.input_shape,
         )
         where = f'model.aux_head[{index}]' if many else 'model.aux_head'
         cfg = self.cfg[index] if many else self.cfg

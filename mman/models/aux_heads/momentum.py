@@ -94,6 +94,7 @@ class MomentumAuxHead(AuxHead):
         )
         if isinstance(self.host, MomentumAuxHead):
             raise UserError('aux_head.host should be a host head, not another MomentumAuxHead')
+        self.uses_block_input = self.host.uses_block_input
 
     def init_weights(self) -> None:
         """Initialise the host, and the units where they are 'random'."""
@@ -168,8 +169,10 @@ class MomentumAuxHead(AuxHead):
         if self.num_updates == 0:
             for how, unit, place in self._copies():
                 if how == 'source':
-                    source = sources[place]
-                    torch._foreach_copy_(list(unit.parameters()), list(source.parameters()))
+                    copies, originals = list(unit.parameters()), sources[place].parameters()
+                    # Dropout, for one, has none.
+                    if copies:
+                        torch._foreach_copy_(copies, list(originals))
         self.started = True
 
     def _copies(self) -> list[tuple[str, nn.Module, int]]:

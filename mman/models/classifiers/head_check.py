@@ -85,6 +85,7 @@ def _try_head(head: AuxHead, input_shape: tuple[int, int, int]) -> None:
     with fake_copy(head) as copied:
         samples = [DataSample().set_gt_label(0) for _ in range(FAKE_BATCH)]
         batch = LocalBatch(torch.empty(FAKE_BATCH, *input_shape), samples)
+        batch = batch.for_block(torch.empty(FAKE_BATCH, *context.block_input_shape))
         features = torch.empty(FAKE_BATCH, *context.feature_shape, requires_grad=True)
         try:
             losses = copied.loss(features, batch)

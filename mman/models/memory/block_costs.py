@@ -30,8 +30,8 @@ class BlockCosts:
     Args:
         backbone (nn.Module): The network to cut.
         units (Sequence[Unit]): Its units, in order, with their output shapes.
-        make_head (Callable): ``make_head(end)`` builds the aux head of a block
-            whose last unit is number ``end``.
+        make_head (Callable): ``make_head(start, end)`` builds the aux head of
+            the block from unit ``start`` to unit ``end``.
         neck_and_head (nn.Module): The networks of the last block's loss.
         last_loss (Callable): ``last_loss(neck_and_head, x, batch)`` gives a dict
             of losses.
@@ -44,7 +44,7 @@ class BlockCosts:
         self,
         backbone: nn.Module,
         units: Sequence[Unit],
-        make_head: Callable[[int], AuxHead],
+        make_head: Callable[[int, int], AuxHead],
         neck_and_head: nn.Module,
         last_loss: Callable,
         input_shape: tuple[int, int, int],
@@ -59,17 +59,24 @@ class BlockCosts:
         self._neck_and_head, self._last_loss = neck_and_head, last_loss
         self._shapes = [tuple(input_shape), *(unit.final_shape for unit in units)]
         self._measured: dict[tuple, Any] = {}
-        self._heads: dict[int, Cost] = {}
+        # By end, and by start too where a head looks at the block's input.
+        self._heads: dict[tuple[int | None, int], Cost] = {}
         # end -> whether the head there asks for the images in [0, 1]
         self._asks: dict[int, bool] = {}
 
-    def head(self, end: int) -> Cost:
-        """Cost of the loss of a block whose last unit is number ``end``."""
-        if end not in self._heads:
-            self._heads[end] = (
-                self._measure_last() if end == len(self.units) - 1 else self._measure_head(end)
-            )
-        return self._heads[end]
+    def head(self, start: int, end: int) -> Cost:
+        """Cost of the loss of the block from unit ``start`` to unit ``end``."""
+        for key in ((None, end), (start, end)):
+            if key in self._heads:
+                return self._heads[key]
+        key = (None, end)
+        if end == len(self.units) - 1:
+            self._heads[key] = self._measure_last()
+        else:
+            head = self._make_head(start, end)
+            key = (start if head.uses_block_input else None, end)
+            self._heads[key] = self._measure_head(head, end)
+        return self._heads[key]
 
     def unit(self, index: int, first: bool, last: bool) -> Cost:
         """Cost of one unit.
@@ -87,7 +94,7 @@ class BlockCosts:
         they are alive whichever block runs.
         """
         costs = self._span(start, end)
-        head, output = self.head(end), costs[-1].output
+        head, output = self.head(start, end), costs[-1].output
         kept = self.bytes_of(self._shapes[start])
         if end < len(self.units) - 1:
             # The images for the head: normalised, which are a first block's
@@ -107,7 +114,7 @@ class BlockCosts:
 
     def flops(self, start: int, end: int) -> int:
         """Floating-point operations of one iteration of a block."""
-        return sum(cost.flops for cost in self._span(start, end)) + self.head(end).flops
+        return sum(cost.flops for cost in self._span(start, end)) + self.head(start, end).flops
 
     def bytes_of(self, shape: Sequence[int]) -> int:
         """Bytes of a batch of samples of one shape, in float32."""
@@ -136,9 +143,10 @@ class BlockCosts:
             self._measured[key] = measure(module, [module], x, last)
         return self._measured[key]
 
-    def _measure_head(self, end: int) -> Cost:
-        head = self._make_head(end)
-        key = (repr(head), head.context.feature_shape)
+    def _measure_head(self, head: AuxHead, end: int) -> Cost:
+        context = head.context
+        inputs = context.block_input_shape if head.uses_block_input else None
+        key = (repr(head), context.feature_shape, inputs)
         if key not in self._measured:
             self._measured[key] = self._measure_loss(head, end)
         cost, self._asks[end] = self._measured[key]
@@ -159,6 +167,9 @@ class BlockCosts:
                 loss = partial(self._last_loss, copied)
             samples = [DataSample().set_gt_label(_LABEL) for _ in range(self.batch_size)]
             batch = LocalBatch(torch.empty(self.batch_size, *self._shapes[0]), samples)
+            if isinstance(head, AuxHead):
+                inputs = torch.empty(self.batch_size, *head.context.block_input_shape)
+                batch = batch.for_block(inputs)
             x = torch.empty(self.batch_size, *self._shapes[end + 1], requires_grad=True)
 
             def total(x):
@@ -168,4 +179,4 @@ class BlockCosts:
             # What is made once per step is not part of a head's cost.
             with torch.no_grad():
                 total(x)
-            return measure(total, [copied], x), 'image' in vars(batch)
+            return measure(total, [copied], x), 'image' in batch.made

@@ -13,6 +13,7 @@ from . import (  # noqa: F401
     dense_layers,
     densenet,
     efficientnet,
+    mlp,
     mobilenet_v2,
     resnet,
     swin_transformer,
