@@ -86,12 +86,13 @@ class LocalDistributedDataParallel(nn.Module):
         if self._blocks is None:
             self._blocks = self._prepare(self.module.local_blocks)
         if self.reducer == 'flat' and self._reducing:
-            update = FlatReduction(len(self._blocks), self.blocks_per_reduction)
+            trained = len(self.module.trained_blocks)
+            update = FlatReduction(trained, self.blocks_per_reduction)
             return self.module.train_blocks(self._blocks, data, optim_wrapper, update)
         with ExitStack() as stack:
             if self.reducer == 'ddp' and not self._reducing:
-                for block in self._blocks:
-                    stack.enter_context(block.no_sync())
+                for k in self.module.trained_blocks:
+                    stack.enter_context(self._blocks[k].no_sync())
             return self.module.train_blocks(self._blocks, data, optim_wrapper)
 
     @contextmanager
@@ -138,5 +139,8 @@ class LocalDistributedDataParallel(nn.Module):
         # Without device_ids the inputs are left alone: they are in place.
         # Gradients are not views of the buckets, which would keep both alive.
         return tuple(
-            DistributedDataParallel(block, broadcast_buffers=False, **buckets) for block in blocks
+            DistributedDataParallel(block, broadcast_buffers=False, **buckets)
+            if block.index in self.module.trained_blocks
+            else block
+            for block in blocks
         )
