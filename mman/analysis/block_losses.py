@@ -39,12 +39,12 @@ def read_losses(run: str) -> list[dict]:
 
 def write_losses(path: str, records: Sequence[dict]) -> None:
     """Write a CSV with a line for every record and a column for every block, into a new file."""
-    blocks = [f'block{k}' for k in range(len(records[0]['losses']))]
-    lines = [
-        dict(epoch=one['epoch'], iter=one['iter'], **dict(zip(blocks, one['losses'], strict=True)))
+    rows = (
+        dict(epoch=one['epoch'], iter=one['iter'])
+        | {f'block{k}': loss for k, loss in enumerate(one['losses'])}
         for one in records
-    ]
-    write_csv(path, ('epoch', 'iter', *blocks), lines)
+    )
+    write_csv(path, rows)
 
 
 def draw_losses(path: str, records: Sequence[dict], title: str) -> None:
@@ -67,9 +67,7 @@ def draw_losses(path: str, records: Sequence[dict], title: str) -> None:
     image = axes.pcolormesh(edges([one['iter'] for one in records]), places, cells, cmap='gray_r')
     figure.colorbar(image, ax=axes, label='loss')
     whole_numbers(axes.yaxis)
-    axes.set_xlabel('iteration')
-    axes.set_ylabel('block')
-    axes.set_title(title)
+    axes.set(xlabel='iteration', ylabel='block', title=title)
     save_png(figure, path)
 
 

@@ -1,6 +1,5 @@
 """Training samples as the model is given them: augmented, with their classes."""
 
-import copy
 import math
 import textwrap
 from collections.abc import Sequence
@@ -11,14 +10,11 @@ from mmengine.config import Config
 from mmengine.runner import Runner, set_random_seed
 from mmpretrain.structures import DataSample
 
-from mman.apis.config import set_loader_defaults
-from mman.apis.inspection import built_model
-from mman.utils.errors import UserError
+from mman.apis.memory_budget import apply_memory_budget
+from mman.apis.models import build_model
 
+from .inspection import loader_config
 from .plots import new_figure, save_png
-
-INCH = 1.3
-CHARACTERS = 20
 
 
 @dataclass(frozen=True)
@@ -45,11 +41,9 @@ def read_samples(cfg: Config, count: int, seed: int = 0) -> Samples:
     Raises:
         UserError: If the config lacks either.
     """
-    if cfg.get('train_dataloader') is None:
-        raise UserError(f'config {cfg.filename!r} has no train_dataloader')
-    preprocessor = built_model(cfg).data_preprocessor
-    set_loader_defaults(cfg)
-    loader = copy.deepcopy(dict(cfg.train_dataloader))
+    loader = loader_config(cfg, 'train_dataloader')
+    apply_memory_budget(cfg)
+    preprocessor = build_model(cfg).data_preprocessor
     loader.pop('batch_sampler', None)
     # No workers: they would be seeded anew.
     loader.update(batch_size=count, num_workers=0, persistent_workers=False, drop_last=False)
@@ -67,20 +61,17 @@ def read_samples(cfg: Config, count: int, seed: int = 0) -> Samples:
 
 def label_name(sample: DataSample, classes: Sequence[str] | None) -> str:
     """The class of a sample, or those it was mixed from, the larger share first."""
-    scores = sample.get('gt_score')
-    if scores is None or (scores > 0).sum() == 1:
-        label = sample.gt_label.item() if scores is None else scores.argmax().item()
-        return _name(label, classes)
-    shares = [
-        f'{_name(label, classes)} {scores[label]:.2f}'
-        for label in scores.argsort(descending=True).tolist()
-        if scores[label] > 0
-    ]
-    return ' + '.join(shares)
+    if 'gt_score' not in sample:
+        return _name(sample.gt_label.item(), classes)
+    scores, labels = sample.gt_score.sort(descending=True)
+    names = [_name(label, classes) for label in labels[scores > 0].tolist()]
+    if len(names) == 1:
+        return names[0]
+    return ' + '.join(f'{name} {score:.2f}' for name, score in zip(names, scores, strict=False))
 
 
 def _name(label: int, classes: Sequence[str] | None) -> str:
-    return str(label) if classes is None else str(classes[label])
+    return str(label if classes is None else classes[label])
 
 
 def draw_samples(path: str, samples: Samples, title: str) -> None:
@@ -94,12 +85,12 @@ def draw_samples(path: str, samples: Samples, title: str) -> None:
     count = len(samples.names)
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    figure = new_figure(INCH * max(columns, 2), (INCH + 0.2) * rows + 0.3, dpi=100)
+    figure = new_figure(1.3 * max(columns, 2), 1.5 * rows + 0.3, dpi=100)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, image, name in zip(grid.flat, samples.images, samples.names, strict=False):
         axes.imshow(image.permute(1, 2, 0).squeeze(), cmap='gray', vmin=0, vmax=255)
-        axes.set_title(textwrap.shorten(name, CHARACTERS, placeholder=' ...'), fontsize=7)
+        axes.set_title(textwrap.shorten(name, 20, placeholder=' ...'), fontsize=7)
     figure.suptitle(title, fontsize=9)
     save_png(figure, path)

@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mman.apis.inspection import local_model
+from mman.analysis.inspection import local_model
 from tests.helpers.settings import model_cfg, start_heads
 from tests.helpers.stand_in_runner import SGD
 

@@ -133,8 +133,8 @@ def test_one_checkpoint_with_itself(saved):
 @pytest.mark.parametrize('shape', [(1, 1), (3, 55)])
 def test_pictures_of_any_size(tmp_path, shape):
     matrix = np.random.default_rng(0).random(shape).tolist()
-    sides = [cka.Side('a', tuple(map(str, range(n))), torch.zeros(n, 4, 4)) for n in shape]
-    cka.draw_cka(tmp_path / 'a.png', cka.CKA(*sides, False, matrix))
+    ends = tuple(list(map(str, range(n))) for n in shape)
+    cka.draw_cka(tmp_path / 'a.png', cka.CKA(('a', 'b'), ends, False, 4, matrix))
     assert picture_size(tmp_path / 'a.png') == (840, 720)
 
 

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from mman.analysis.inspection import local_model
 from mman.analysis.linear_probes import (
     draw_probes,
     fit_probe,
@@ -16,7 +17,6 @@ from mman.analysis.linear_probes import (
     probe_text,
     write_probes,
 )
-from mman.apis.inspection import local_model
 from mman.registry import DATASETS
 from mman.utils import UserError
 from tests.helpers.look_inside import digits_config, picture_size, save_model
