@@ -129,7 +129,7 @@ def run_rank(rank: int, world: int, num_blocks: dict, args: argparse.Namespace, 
     """What every process does: all configs, results to a file."""
     prepare_process()
     device = torch.device('cpu')
-    if uses_gpus(world):
+    if backend(world) == 'nccl':
         device = torch.device('cuda', rank)
         torch.cuda.set_device(device)
     place = f'file://{folder}/rendezvous'
@@ -145,14 +145,10 @@ def prepare_process() -> None:
     torch.set_num_threads(1)
 
 
-def uses_gpus(world: int) -> bool:
-    """Whether every rank has a GPU of its own."""
-    return torch.cuda.is_available() and torch.cuda.device_count() >= world
-
-
 def backend(world: int) -> str:
-    """Backend of torch.distributed for so many ranks."""
-    return 'nccl' if uses_gpus(world) else 'gloo'
+    """NCCL where every rank has a GPU of its own, else gloo."""
+    gpus = torch.cuda.is_available() and torch.cuda.device_count() >= world
+    return 'nccl' if gpus else 'gloo'
 
 
 def run(num_blocks: dict[str, int], world: int, args: argparse.Namespace) -> list[dict]:
