@@ -51,12 +51,7 @@ def draw_losses(path: str, records: Sequence[dict], title: str) -> None:
     """Write a heat map in grey, dark where a loss is high; block 0 is at the bottom.
 
     A record is drawn over the iterations that its means are of. Hatched is what
-    is not finite.
-
-    Args:
-        path (str): A new .png file, 960 x 600 pixels.
-        records (Sequence[dict]): ``iter``, going up, and ``losses``, K of them.
-        title (str): Above the whole.
+    is not finite. The picture is a new .png file of 960 x 600 pixels.
     """
     losses = np.array([one['losses'] for one in records], dtype=float).T
     figure = new_figure(8, 5)

@@ -158,9 +158,7 @@ def write_cka(path: str, found: CKA) -> None:
 def draw_cka(path: str, found: CKA) -> None:
     """Write a heat map in grey, dark where CKA is high, block 0 at the lower left.
 
-    Args:
-        path (str): A new .png file, 840 x 720 pixels.
-        found (CKA): The values.
+    The picture is a new .png file of 840 x 720 pixels.
     """
     figure = new_figure(7, 6)
     axes = figure.subplots()

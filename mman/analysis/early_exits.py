@@ -133,12 +133,9 @@ def write_exits(path: str, results: Sequence[ExitResult]) -> None:
 
 
 def draw_exits(path: str, results: Sequence[ExitResult], title: str) -> None:
-    """Write accuracy by block, and by arithmetic.
+    """Write accuracy by block, and by arithmetic, of results with the whole network last.
 
-    Args:
-        path (str): A new .png file, 1320 x 540 pixels.
-        results (Sequence[ExitResult]): The results, the whole network last.
-        title (str): Above the whole.
+    The picture is a new .png file of 1320 x 540 pixels.
     """
     size, unit = next((s, u) for s, u in _UNITS if results[-1].flops >= s or u == 'kFLOPs')
     figure = new_figure(11, 4.5)

@@ -102,11 +102,9 @@ def collect(
 
 
 def pooled(features: torch.Tensor, unit: Unit) -> torch.Tensor:
-    """(N, C): the mean of a map; of tokens the class token, or their mean without one.
+    """(N, C) of a block's output, whose last unit is ``unit``.
 
-    Args:
-        features (Tensor): What a block gives.
-        unit (Unit): Its last unit.
+    The mean of a map; of tokens the class token, or their mean without one.
     """
     if features.ndim == 4:
         return features.mean(dim=(2, 3))
@@ -165,10 +163,7 @@ def write_probes(path: str, found: Probes) -> None:
 def draw_probes(path: str, found: Probes, title: str) -> None:
     """Write accuracy over blocks, and that of the network as a line across.
 
-    Args:
-        path (str): A new .png file, 840 x 540 pixels.
-        found (Probes): The probes.
-        title (str): Above the whole.
+    The picture is a new .png file of 840 x 540 pixels.
     """
     figure = new_figure(7, 4.5)
     axes = figure.subplots()

@@ -84,12 +84,7 @@ def block_table(overview: MemoryOverview) -> str:
 
 
 def write_memory(path: str, overview: MemoryOverview) -> None:
-    """Write raw bytes as CSV: a line for every row, then one for each of its blocks.
-
-    Args:
-        path (str): A new file.
-        overview (MemoryOverview): The rows.
-    """
+    """Write raw bytes as CSV, into a new file: a line for every row, then one for each block."""
     lines = []
     for row in overview.rows:
         report = row.report
@@ -110,10 +105,7 @@ def write_memory(path: str, overview: MemoryOverview) -> None:
 def draw_memory(path: str, overview: MemoryOverview, title: str) -> None:
     """Write stacked bars: peaks of all rows, and those of the config's blocks.
 
-    Args:
-        path (str): A new .png file, 1560 x 660 pixels.
-        overview (MemoryOverview): The rows; a budget is marked by a line.
-        title (str): Above the whole.
+    A budget is marked by a line. The picture is a new .png file of 1560 x 660 pixels.
     """
     rows, config, budget = overview.rows, overview.config, overview.budget
     largest = max(row.report.peak for row in rows)

@@ -3,7 +3,6 @@
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
@@ -17,26 +16,17 @@ from .inspection import loader_config
 from .plots import new_figure, save_png
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Images as a model is given them, normalisation undone.
-
-    Args:
-        images (Tensor): Uint8, (N, C, H, W), in the model's order of colours.
-        names (list[str]): Their classes, N of them.
-    """
-
-    images: torch.Tensor
-    names: list[str]
-
-
-def read_samples(cfg: Config, count: int, seed: int = 0) -> Samples:
+def read_samples(cfg: Config, count: int, seed: int = 0) -> tuple[torch.Tensor, list[str]]:
     """One batch of the training set, through its pipeline and the model's data preprocessor.
 
     Args:
         cfg (Config): Has a model and ``train_dataloader``.
         count (int): Images, or all if they are fewer.
         seed (int): Of their choice and augmentation. Defaults to 0.
+
+    Returns:
+        tuple: Images, normalisation undone, uint8 (N, C, H, W) in the model's order of colours;
+        and the names of their classes.
 
     Raises:
         UserError: If the config lacks either.
@@ -56,7 +46,7 @@ def read_samples(cfg: Config, count: int, seed: int = 0) -> Samples:
     if preprocessor._enable_normalize:
         images = images * preprocessor.std + preprocessor.mean
     pixels = images.round().clamp(0, 255).to(torch.uint8)
-    return Samples(pixels, [label_name(sample, classes) for sample in data['data_samples']])
+    return pixels, [label_name(sample, classes) for sample in data['data_samples']]
 
 
 def label_name(sample: DataSample, classes: Sequence[str] | None) -> str:
@@ -74,22 +64,19 @@ def _name(label: int, classes: Sequence[str] | None) -> str:
     return str(label if classes is None else classes[label])
 
 
-def draw_samples(path: str, samples: Samples, title: str) -> None:
+def draw_samples(path: str, images: torch.Tensor, names: Sequence[str], title: str) -> None:
     """Write the images in rows, the class of each above it.
 
-    Args:
-        path (str): A new .png file, 130 x 150 pixels an image and a title.
-        samples (Samples): The images.
-        title (str): Above the whole.
+    The picture is a new .png file of 130 x 150 pixels an image, and a title.
     """
-    count = len(samples.names)
+    count = len(names)
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     figure = new_figure(1.3 * max(columns, 2), 1.5 * rows + 0.3, dpi=100)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for axes, image, name in zip(grid.flat, samples.images, samples.names, strict=False):
+    for axes, image, name in zip(grid.flat, images, names, strict=False):
         axes.imshow(image.permute(1, 2, 0).squeeze(), cmap='gray', vmin=0, vmax=255)
         axes.set_title(textwrap.shorten(name, 20, placeholder=' ...'), fontsize=7)
     figure.suptitle(title, fontsize=9)

@@ -190,11 +190,7 @@ def draw_schedules(
 ) -> None:
     """Write learning rates above, momenta below, over iterations, epochs at the top.
 
-    Args:
-        path (str): A new .png file, 960 x 720 pixels.
-        length (TrainingLength): How long training goes.
-        schedules (Sequence[Schedule]): The schedules, a line for each.
-        title (str): Above the whole.
+    The picture is a new .png file of 960 x 720 pixels.
     """
     figure = new_figure(8, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))

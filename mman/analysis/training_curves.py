@@ -95,11 +95,9 @@ def write_curves(path: str, curves: Sequence[Curve]) -> None:
 
 
 def draw_curves(path: str, curves: Sequence[Curve]) -> None:
-    """Write a panel for every key, with a line for every run.
+    """Write a panel for every key, with a line for every run; all runs have the same keys.
 
-    Args:
-        path (str): A new .png file, 720 x 540 pixels a panel.
-        curves (Sequence[Curve]): The curves, all runs with the same keys.
+    The picture is a new .png file of 720 x 540 pixels a panel.
     """
     keys = list(dict.fromkeys(curve.key for curve in curves))
     figure = new_figure(6 * len(keys), 4.5)

@@ -1,6 +1,5 @@
 """mman.analysis.memory_plan against iterations that are really run."""
 
-import csv
 import re
 from types import SimpleNamespace
 
@@ -18,7 +17,7 @@ from mman.utils.live_bytes import LiveBytes
 from tests.helpers.look_inside import picture_size, small_config
 from tests.helpers.settings import build_model, model_cfg, random_batch
 from tests.helpers.stand_in_runner import make_runner, step
-from tests.helpers.tables import cells
+from tests.helpers.tables import cells, csv_rows
 
 BATCH, BUDGET = 32, 0.005
 PARTS = ('parameters', 'gradients', 'optimizer', 'buffers', 'activations')
@@ -40,8 +39,7 @@ def planned(tmp_path_factory):
     overview = plan_memory(small_config(), budget=BUDGET, measure=True)
     text = memory_text(overview)
     write_memory(folder / 'plan.csv', overview)
-    with open(folder / 'plan.csv', newline='') as file:
-        lines = list(csv.DictReader(file))
+    lines = csv_rows(folder / 'plan.csv')
     totals = {line['training']: line for line in lines if line['block'] == 'all'}
     rows, blocks = map(cells, text.split('Peak by block of'))
     return SimpleNamespace(out=text, rows=rows, blocks=blocks, lines=lines, totals=totals)

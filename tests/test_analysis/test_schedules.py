@@ -1,6 +1,5 @@
 """mman.analysis.schedules against formulas of schedules."""
 
-import csv
 import math
 
 import pytest
@@ -15,6 +14,7 @@ from mman.analysis.schedules import (
 )
 from mman.utils import UserError
 from tests.helpers.look_inside import DIGITS, digits_config, picture_size
+from tests.helpers.tables import csv_rows
 
 LENGTH = 5
 
@@ -124,8 +124,7 @@ def test_the_length_of_an_epoch_is_counted(tmp_path):
     draw_schedules(tmp_path / 'a.png', length, found, 'digits')
     assert picture_size(tmp_path / 'a.png') == (960, 720)
     write_schedules(tmp_path / 'a.csv', found)
-    with open(tmp_path / 'a.csv', newline='') as file:
-        lines = [line for line in csv.DictReader(file) if line['block'] == '9']
+    lines = [line for line in csv_rows(tmp_path / 'a.csv') if line['block'] == '9']
     assert [(int(line['iteration']), float(line['lr'])) for line in lines] == [
         (start, rate) for start, rate, _ in found[0].points
     ]

@@ -1,6 +1,5 @@
 """mman.analysis.training_curves on logs with known numbers."""
 
-import csv
 import json
 
 import pytest
@@ -11,6 +10,7 @@ from mman.analysis.plots import save_png as save
 from mman.analysis.training_curves import curve_text, draw_curves, read_curves, write_curves
 from mman.utils import UserError
 from tests.helpers.look_inside import picture_size
+from tests.helpers.tables import csv_rows
 
 
 def start(folder, time, train=(), val=()):
@@ -53,8 +53,7 @@ def test_starts_are_joined_and_the_later_one_wins(runs):
     }
     assert points(curves) == expected
     write_curves(runs / 'a.csv', curves)
-    with open(runs / 'a.csv', newline='') as file:
-        lines = [tuple(line.values()) for line in csv.DictReader(file)]
+    lines = [tuple(line.values()) for line in csv_rows(runs / 'a.csv')]
     assert lines == [
         (*key, str(step), str(value)) for key, found in expected.items() for step, value in found
     ]

@@ -1,6 +1,5 @@
 """tools/analysis_tools/compare_methods.py as a user runs it, on tiny trainings."""
 
-import csv
 import fcntl
 import json
 import re
@@ -16,7 +15,7 @@ from mman.apis.places import LOCK
 from mman.datasets import Digits
 from mman.utils.checkpoint import load_from_local
 from tests.helpers.run_tool import call_tool
-from tests.helpers.tables import cells
+from tests.helpers.tables import cells, csv_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 'configs/man/resnet20_k10_digits.py'
@@ -136,8 +135,7 @@ def test_a_second_start_does_what_is_left(project, first):
     assert not result(project, NAMES[1])['resumed']
     for key, value in weights(project, NAMES[2]).items():
         assert torch.equal(value, straight[key]), key
-    with open(out / 'runs.csv', newline='') as file:
-        runs = list(csv.DictReader(file))
+    runs = csv_rows(out / 'runs.csv')
     assert [f'{r["method"]}_k{r["num_blocks"]}_seed{r["seed"]}' for r in runs] == NAMES
     assert [float(r['top1']) for r in runs] == [result(project, name)['top1'] for name in NAMES]
     table = cells((out / 'comparison.md').read_text())

@@ -19,8 +19,7 @@ def draw_comparison(
     Args:
         path (Path): A .png file, maybe an old one, 1350 x 900 pixels.
         candidates (Sequence[Candidate]): What was compared.
-        rows (Sequence[dict]): What :func:`.make_rows` gives of them; those without
-            an error are left out.
+        rows (Sequence[dict]): What :func:`.make_rows` gives; those without an error are left out.
         title (str): Above the picture.
     """
     figure = new_figure(9, 6, dpi=150)
