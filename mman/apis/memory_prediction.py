@@ -173,7 +173,7 @@ def _report(model: nn.Module, cfg: Config, batch_size: int) -> MemoryReport:
     found: list[BlockMemory] = []
 
     def gradients() -> int:
-        return sum(_bytes(p.grad) for p in parameters if p.grad is not None)
+        return sum(p.grad.nbytes for p in parameters if p.grad is not None)
 
     with FlopCount() as flops, LiveBytes([*steady, train.data['inputs']], gradients) as live:
 
@@ -191,9 +191,9 @@ def _report(model: nn.Module, cfg: Config, batch_size: int) -> MemoryReport:
     # last round of an accumulation is the one that counts.
     blocks = found[-len(model.trained_blocks) :]
     return MemoryReport(
-        parameters=sum(map(_bytes, parameters)),
-        buffers=sum(map(_bytes, buffers)),
-        optimizer=sum(map(_bytes, optimizer)),
+        parameters=sum(t.nbytes for t in parameters),
+        buffers=sum(t.nbytes for t in buffers),
+        optimizer=sum(t.nbytes for t in optimizer),
         blocks=tuple(blocks),
         flops=flops.total // train.count,
         ends=tuple(model.block_ends[k] for k in model.trained_blocks),
@@ -201,8 +201,4 @@ def _report(model: nn.Module, cfg: Config, batch_size: int) -> MemoryReport:
 
 
 def _unique_bytes(tensors: list[torch.Tensor]) -> int:
-    return sum({id(t): _bytes(t) for t in tensors}.values())
-
-
-def _bytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+    return sum({id(t): t.nbytes for t in tensors}.values())

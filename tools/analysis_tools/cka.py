@@ -4,7 +4,8 @@ import argparse
 
 from mman import apis
 from mman.analysis.cka import compare_blocks, draw_cka, model_name, write_cka
-from mman.apis import cli, inspection
+from mman.analysis.inspection import loaded_model
+from mman.apis import cli
 from mman.utils.errors import one_line_errors
 
 
@@ -32,10 +33,7 @@ def main() -> None:
         if args.other:
             pairs.append((apis.load_config(args.other[0]), args.other[1]))
         models = [
-            (
-                model_name(c, path),
-                inspection.loaded_model(c, path, args.device, unsafe=args.unsafe_load),
-            )
+            (model_name(c, path), loaded_model(c, path, args.device, unsafe=args.unsafe_load))
             for c, path in pairs
         ]
         found = compare_blocks(cfg, models, args.images, args.unbiased)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from mman import apis
 from mman.analysis.early_exits import draw_exits, exit_table, measure_exits, write_exits
-from mman.apis import cli, inspection
+from mman.analysis.inspection import loaded_model
+from mman.apis import cli
 from mman.utils.errors import one_line_errors
 
 
@@ -23,9 +24,7 @@ def main() -> None:
     args = parser.parse_args()
     with one_line_errors(parser):
         cfg = apis.load_config(apis.config_path(args.config), args.cfg_options)
-        model = inspection.loaded_model(
-            cfg, args.checkpoint, args.device, aux_heads=True, unsafe=args.unsafe_load
-        )
+        model = loaded_model(cfg, args.checkpoint, args.device, True, args.unsafe_load)
         results = measure_exits(cfg, model)
         print(exit_table(results))
         if args.csv:

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from mman import apis
+from mman.analysis.inspection import loaded_model
 from mman.analysis.linear_probes import draw_probes, probe_blocks, probe_text, write_probes
-from mman.apis import cli, inspection
+from mman.apis import cli
 from mman.utils.errors import one_line_errors
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     args = parser.parse_args()
     with one_line_errors(parser):
         cfg = apis.load_config(args.config, args.cfg_options)
-        model = inspection.loaded_model(cfg, args.checkpoint, args.device, unsafe=args.unsafe_load)
+        model = loaded_model(cfg, args.checkpoint, args.device, unsafe=args.unsafe_load)
         found = probe_blocks(cfg, model, args.images)
         print(probe_text(found))
         if args.csv:
