@@ -12,8 +12,10 @@ from mman.apis import get_model
 from mman.models import DGLAuxHead, MomentumAuxHead
 from mman.utils import UserError
 from mman.utils.checkpoint import load_from_local
+from mman.utils.checkpoint_fit import fitting_weights
+from mman.utils.new_file import check_new_file, write_new
 
-from .new_files import Exported, check_new_file, torch_bytes, write_new
+from .exported import Exported, torch_bytes
 
 # What the release trains with; it makes heads for every unit, used or not.
 _TRAINING = re.compile(r'(LB|EMA_Net|EMA_first|ema_s|decoder|aux_classifier)[._]')
@@ -123,13 +125,9 @@ def _fitted(found: Weights, model: nn.Module, left_out: list[str]) -> Weights:
         elif name.endswith('.num_batches_tracked'):
             # Counted, never used; torch itself starts it anew for files without it.
             kept.setdefault(name, torch.zeros((), dtype=torch.int64))
-    missing = [name for name in own if name not in kept]
-    misshapen = [name for name in kept if kept[name].shape != own[name].shape]
-    for what, names in (('lacks', missing), ('has misshapen', misshapen)):
-        if names:
-            raise UserError(
-                f'config does not fit the checkpoint, which {what} {", ".join(names[:4])}'
-                + (f' and {len(names) - 4} more' if len(names) > 4 else '')
-                + ', by our names: give the config of its split, heads and width'
-            )
-    return {name: kept[name] for name in own}
+    return fitting_weights(
+        model,
+        dict(state_dict=kept),
+        'the checkpoint, by our names,',
+        'Give the config of its split, heads and width',
+    )

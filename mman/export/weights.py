@@ -9,8 +9,9 @@ from torch import nn
 
 from mman.apis import get_model
 from mman.utils import UserError
+from mman.utils.new_file import check_new_file, write_new
 
-from .new_files import Exported, check_new_file, torch_bytes, write_new
+from .exported import Exported, torch_bytes
 from .plain_classifier import PlainClassifier, check_equal, sample_images
 from .to_library import converted, find_target, plain_weights
 
