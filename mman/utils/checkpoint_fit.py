@@ -1,12 +1,12 @@
 """What a checkpoint holds, and whether it fits a model exactly."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from .errors import UserError
+from .errors import UserError, few
 
 
 def weights_and_meta(
@@ -58,8 +58,8 @@ def fitting_weights(
     saved, ends = meta.get('block_ends'), getattr(model, 'block_ends', None)
     if saved is not None and ends is not None and list(saved) != list(ends):
         raise UserError(
-            f'{name} has {len(saved)} local blocks ending at {first_few(saved)}, the config '
-            f'{len(ends)} ending at {first_few(ends)}: use the config it was trained with'
+            f'{name} has {len(saved)} local blocks ending at {few(saved)}, the config '
+            f'{len(ends)} ending at {few(ends)}: use the config it was trained with'
         )
     own, optional = model.state_dict(), tuple(allow_missing)
     problems = {
@@ -71,16 +71,10 @@ def fitting_weights(
             if key in weights and not _is_like(weights[key], own[key])
         ],
     }
-    found = [f'{what} {first_few(keys)}' for what, keys in problems.items() if keys]
+    found = [f'{what} {few(keys)}' for what, keys in problems.items() if keys]
     if found:
         raise UserError(f'{name} does not fit the model: it {"; it ".join(found)}. {advice}')
     return weights
-
-
-def first_few(names: Iterable[Any]) -> str:
-    """The first few names and how many more there are."""
-    names = list(map(str, names))
-    return ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '')
 
 
 def _is_like(value: Any, own: torch.Tensor) -> bool:
