@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import DictAction
@@ -135,33 +136,30 @@ def export_local_rank(local_rank: int) -> None:
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
 
 
-def seed(text: str) -> int:
-    """Type of ``--seed``: what random, numpy and torch all accept."""
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f'{text!r} should be an integer from 0 to 2**32 - 1')
-    return int(text)
+def _number(kind: Callable, is_right: Callable, what: str) -> Callable[[str], Any]:
+    """Type of an argument that is a number of a kind, told in words."""
 
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Type of an argument that is an integer from ``minimum`` on."""
-
-    def check(text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f'{text!r} should be an integer from {minimum} on')
-        return int(text)
+    def check(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not is_right(value):
+            raise argparse.ArgumentTypeError(f'{text!r} should be {what}')
+        return value
 
     return check
 
 
-def gib(text: str) -> float:
-    """Type of an argument that is a number of GiB."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f'{text!r} should be a number of GiB above 0')
-    return value
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Type of an argument that is an integer from ``minimum`` on."""
+    return _number(int, lambda value: value >= minimum, f'an integer from {minimum} on')
+
+
+#: Type of ``--seed``: what random, numpy and torch all accept.
+seed = _number(int, lambda value: 0 <= value < 2**32, 'an integer from 0 to 2**32 - 1')
+#: Type of an argument that is a number of GiB.
+gib = _number(float, lambda value: 0 < value < math.inf, 'a number of GiB above 0')
 
 
 def device(text: str) -> str:
