@@ -1,7 +1,5 @@
 """Building the Runner of a config."""
 
-from pathlib import Path
-
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -22,8 +20,3 @@ def build_runner(cfg: Config) -> Runner:
     join_processes(cfg)
     with write_errors(cfg.work_dir):
         return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-
-
-def log_file(runner: Runner) -> Path:
-    """The text log of this run."""
-    return Path(runner.log_dir) / f'{runner.timestamp}.log'
