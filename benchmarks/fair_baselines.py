@@ -93,19 +93,21 @@ def record(row: Row, batch: int, measure: bool) -> dict:
 def table(records: list[dict]) -> str:
     """The records, over the first of them, which is BP."""
     bp = records[0]
-    columns = ['training', 'device, MiB', 'host, MiB', 'both / BP', 'multiply-adds / BP']
     lines = []
     for one in records:
         total = (one['device'] + one['host']) / bp['device']
         work = one['multiply_adds'] / bp['multiply_adds']
-        cells = [one['name'], mebibytes(one['device']), mebibytes(one['host'])]
-        cells += [f'{total:.3f}', f'{work:.2f}']
+        cells = {
+            'training': one['name'],
+            'device, MiB': mebibytes(one['device']),
+            'host, MiB': mebibytes(one['host']),
+            'both / BP': f'{total:.3f}',
+            'multiply-adds / BP': f'{work:.2f}',
+        }
         if 'measured' in one:
-            cells.append(mebibytes(one['measured']))
+            cells['device, measured'] = mebibytes(one['measured'])
         lines.append(cells)
-    if 'measured' in bp:
-        columns.append('device, measured')
-    return markdown_table(columns, lines, left=(0,))
+    return markdown_table(lines)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ PARTS_NOTE = (
     'A batch in parts gives the gradients of the whole one, but BatchNorm sees one part at a time: '
     'with BatchNorm it is another training.'
 )
+_BACKWARD_STEP = 'BackwardStepOptimWrapper'
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,6 @@ class Baseline:
     recompute: str = 'none'
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it is backpropagation itself."""
-        return self == BASELINES[0]
-
-    @property
     def keeps_weights(self) -> bool:
         """Whether training ends with the weights of backpropagation, bit for bit."""
         return self.parts == 1
@@ -56,7 +52,9 @@ class Baseline:
         changed.model.train_blocks = None
         wrapper = changed.optim_wrapper
         if self.backward_step:
-            wrapper.type = 'BackwardStepOptimWrapper'
+            wrapper.type = _BACKWARD_STEP
+        elif wrapper.get('type') == _BACKWARD_STEP:
+            wrapper.type = 'BlockOptimWrapper'
         if self.parts > 1:
             wrapper.accumulative_counts = self.parts * wrapper.get('accumulative_counts', 1)
         return changed
