@@ -115,6 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('case', choices=CASES, metavar='CASE', help=', '.join(CASES))
     parser.add_argument('--batch', type=cli.at_least(16), default=128, help='images [128]')
+    parser.add_argument('--only', nargs='+', metavar='NAME', help='rows beside the first [all]')
     parser.add_argument('--measure', action='store_true', help='run every row on the CPU too')
     parser.add_argument('--out', type=cli.new_file('.json'), help='file for the raw output')
     return parser
@@ -127,7 +128,8 @@ def main() -> None:
     with one_line_errors(parser):
         prepare('fair_baselines')
         records = []
-        for row in rows(args.case):
+        first, *others = rows(args.case)
+        for row in [first, *(o for o in others if args.only is None or o.name in args.only)]:
             cli.tell(f'predicting {row.name}')
             records.append(record(row, args.batch, args.measure))
     print(f'{args.case}, batch {args.batch}:\n\n{table(records)}\n\n{PARTS_NOTE}')

@@ -37,6 +37,7 @@ METHODS = (
         ),
     ),
     'predsim',
+    'feature_reconstruction',
     'auglocal',
     *('man', 'man_dgl', 'man_predsim', 'man_auglocal'),
     *('manpp', 'manpp_dgl', 'manpp_predsim', 'manpp_auglocal'),

@@ -135,12 +135,17 @@ class LocalDistributedDataParallel(nn.Module):
             for p in self.module.parameters():
                 dist.broadcast(p.data, src=0)
             return tuple(blocks)
+        trained = self.module.trained_blocks
+        for k, block in enumerate(blocks):
+            # The reducers make the blocks alike that they train.
+            for p in block.parameters() if k not in trained else ():
+                dist.broadcast(p.data, src=0)
         buckets = {} if self.bucket_cap_mb is None else dict(bucket_cap_mb=self.bucket_cap_mb)
         # Without device_ids the inputs are left alone: they are in place.
         # Gradients are not views of the buckets, which would keep both alive.
         return tuple(
             DistributedDataParallel(block, broadcast_buffers=False, **buckets)
-            if block.index in self.module.trained_blocks
+            if block.index in trained
             else block
             for block in blocks
         )
