@@ -67,7 +67,7 @@ def rows(case: str) -> Iterator[Row]:
     if case == 'vit-base':
         for recompute in ('none', 'all'):
             cfg = _read(local[0])
-            cfg.model.update(aux_head=_LAYER_NORM, recompute=recompute)
+            cfg.model.aux_head, cfg.model.recompute = _LAYER_NORM, recompute
             yield Row('greedy k4' + ', recompute all' * (recompute == 'all'), cfg)
 
 

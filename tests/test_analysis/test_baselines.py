@@ -15,7 +15,7 @@ from tests.helpers.stand_in_runner import SGD, make_runner, step
 
 BATCH = 16
 WRAPPER = dict(type='BlockOptimWrapper', constructor='BlockOptimWrapperConstructor', optimizer=SGD)
-FAST = ('bp-accumulate4', 'bp-cpu-checkpoint', 'bp-backward-step')
+FAST = ('bp-accumulate4', 'bp-cpu-checkpoint')
 
 
 def _run(cfg, size):

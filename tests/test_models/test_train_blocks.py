@@ -16,6 +16,7 @@ from tests.helpers.settings import build_model, model_cfg, random_batch
 from tests.helpers.stand_in_runner import SGD, make_runner, step
 
 SHAPE = (3, 16, 16)
+full = pytest.mark.full
 WRAPPER = dict(type='BlockOptimWrapper', constructor='BlockOptimWrapperConstructor', optimizer=SGD)
 
 
@@ -23,7 +24,9 @@ def _cfg(train_blocks, method='greedy', **splitter):
     return dict(model_cfg(method, **splitter), train_blocks=train_blocks)
 
 
-@pytest.mark.parametrize('trained', [[1], [0, 2], [1, 3]], ids=str)
+@pytest.mark.parametrize(
+    'trained', [[0, 2], pytest.param([1], marks=full), pytest.param([1, 3], marks=full)], ids=str
+)
 def test_twelve_iterations_are_those_of_the_loop(trained):
     cfg = _cfg(trained)
     del cfg['data_preprocessor']
