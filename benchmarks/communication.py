@@ -28,8 +28,8 @@ from torch import multiprocessing, nn
 
 from mman import apis
 from mman.analysis.tables import markdown_table
-from mman.apis.cli import at_least
 from mman.apis.models import build_local_model
+from mman.cli.arguments import at_least
 from mman.engine.standalone import StandaloneTraining
 from mman.engine.wrappers import LocalDistributedDataParallel
 from mman.registry import register_all_modules

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 
 from mman import apis
 from mman.analysis.tables import markdown_table
-from mman.apis.cli import at_least
+from mman.cli.arguments import at_least
 from mman.registry import MODELS, register_all_modules
 from mman.utils import UserError
 from mman.utils.errors import one_line_errors

@@ -16,8 +16,8 @@ from common import Variant, add_arguments, baseline, chosen, prepare, require_cu
 from mmengine.config import Config
 
 from mman.analysis.tables import markdown_table, mebibytes
-from mman.apis.cli import at_least
 from mman.apis.random_batch import RandomBatchTraining
+from mman.cli.arguments import at_least
 from mman.utils.errors import one_line_errors
 from mman.utils.flop_count import OperationCount
 

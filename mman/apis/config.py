@@ -11,13 +11,13 @@ import torch
 from mmengine.config import Config
 
 from mman.utils.build_errors import reason
+from mman.utils.config_names import config_path
 from mman.utils.errors import UserError
 from mman.utils.resume_point import find_resume_point
 from mman.validation import check_top_level, class_name
 
 from .distributed import RANKS
 
-_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 _AMP_KINDS = {'OptimWrapper': 'AmpOptimWrapper', 'BlockOptimWrapper': 'BlockAmpOptimWrapper'}
 
 
@@ -32,7 +32,7 @@ def warn(message: str) -> None:
 
 
 def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
-    """Read a config file and merge ``--cfg-options`` into it.
+    """Read a config file, or the config of a name, and merge ``--cfg-options`` into it.
 
     An option whose key is new is merged, because configs leave out arguments
     that have defaults, but named in a warning, because it may be misspelt.
@@ -43,8 +43,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
             into something that has no keys, or a key at the top level is
             misspelt or of the wrong kind.
     """
-    if not Path(path).is_file() or Path(path).suffix not in _SUFFIXES:
-        raise UserError(f'config {path!r} should be an existing {", ".join(_SUFFIXES)} file')
+    path = config_path(path)
     # custom_imports name modules as seen from where the command is run.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

@@ -12,13 +12,13 @@ from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
 from mman.utils.errors import UserError
+from mman.utils.launchers import LAUNCHERS
 from mman.utils.signature import signature_of
 
 from .values import check_call, kind_problem
 
 # A timeout beyond 30 years is a slip.
 _LONGEST = 10**9
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
 def check_top_level(tree: Mapping) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mman.apis.models import CONFIGS
+from mman.utils.config_names import CONFIGS
 from mman.utils.errors import UserError
 
 BASES = CONFIGS / '_base_' / 'models'

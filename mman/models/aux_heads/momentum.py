@@ -6,7 +6,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from mman.registry import MODELS
-from mman.utils import UserError, build_strict
+from mman.utils import UserError
+from mman.utils.build import build_strict
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch

@@ -9,7 +9,8 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.registry import MODELS, TASK_UTILS
-from mman.utils import UserError, build_strict
+from mman.utils import UserError
+from mman.utils.build import build_strict
 from mman.utils.build_errors import short
 
 from ..aux_heads import LocalBatch

@@ -8,7 +8,8 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError, build_strict
+from mman.utils import UserError
+from mman.utils.build import build_strict
 
 from .batch_transforms import BatchTransform
 

@@ -1,4 +1,7 @@
-"""Arguments that the command-line tools share."""
+"""Arguments that the command-line tools share.
+
+Nothing heavy is imported here, so that ``--help`` and a wrong argument take no time.
+"""
 
 import argparse
 import math
@@ -7,10 +10,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from mmengine.config import DictAction
 
-from mman.validation import LAUNCHERS
+from mman.utils.launchers import LAUNCHERS
 
 
 class OptionsAction(DictAction):
@@ -30,7 +32,7 @@ class OptionsAction(DictAction):
 def config_parser(description: str) -> argparse.ArgumentParser:
     """A parser of a config file and changes to it."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or a name that `mman list` prints')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -96,9 +98,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every tool takes that loads a trained model."""
     parser.add_argument('checkpoint', type=existing_file, help='checkpoint file')
-    default = 'cuda' if torch.cuda.is_available() else 'cpu'
     parser.add_argument(
-        '--device', type=device, default=default, help='e.g. cpu or cuda:0 [%(default)s]'
+        '--device', type=device, help='e.g. cpu or cuda:0 [cuda if there is a GPU, else cpu]'
     )
     parser.add_argument(
         '--unsafe-load',
@@ -158,8 +159,17 @@ def gib(text: str) -> float:
     return value
 
 
+def best_device() -> str:
+    """Where models run if ``--device`` does not say it."""
+    import torch
+
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
 def device(text: str) -> str:
-    """Type of ``--device``."""
+    """Type of ``--device``; torch is imported only where one is given."""
+    import torch
+
     try:
         torch.empty(0, device=text)
     except (RuntimeError, AssertionError) as error:
