@@ -1,10 +1,11 @@
 """What `pip install` brings: the package, its configs and tools, and the command `mman`."""
 
+import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
+import mmengine
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,7 +21,7 @@ names = list_models('man/*digits')
 assert names == ['man/resnet20_k10_digits'], names
 cfg = get_config('mman::man/resnet20_k10_digits.py')
 assert cfg.model.type == 'LocalImageClassifier'
-assert len(get_model('man/resnet20_k10_digits').blocks) == 10
+assert len(get_model('man/resnet20_k10_digits').block_units) == 10
 assert load_config('own.py').model.splitter.num_blocks == 5
 """
 
@@ -31,8 +32,9 @@ def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp('package')
     pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
     source = folder / 'source'
-    # From what git has: a build leaves files beside the sources.
-    subprocess.run(['git', 'clone', '-q', '--depth', '1', f'file://{ROOT}', source], check=True)
+    # A build leaves files beside the sources.
+    ignore = shutil.ignore_patterns('.*_cache', '.git', '.venv', 'work_dirs', 'data', '_build')
+    shutil.copytree(ROOT, source, symlinks=True, ignore=ignore)
     build = ['wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, source]
     subprocess.run([*pip, *build], check=True)
     (wheel,) = folder.glob('*.whl')
@@ -40,7 +42,7 @@ def installed(tmp_path_factory):
     venv = folder / 'venv'
     subprocess.run([sys.executable, '-m', 'venv', '--without-pip', venv], check=True)
     (site,) = venv.glob('lib/python*/site-packages')
-    (site / 'dependencies.pth').write_text(f'{sysconfig.get_paths()["purelib"]}\n')
+    (site / 'dependencies.pth').write_text(f'{Path(mmengine.__file__).parents[1]}\n')
     install = ['--python', venv, 'install', '-q', '--no-deps', wheel]
     subprocess.run([*pip, *install], check=True)
     work = folder / 'work'

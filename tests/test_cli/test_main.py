@@ -52,7 +52,7 @@ def test_help_lists_the_commands(monkeypatch, capsys):
         (['mman', 'trian'], 2),
         (['mman', 'list', 'man/'], 0),
     ],
-    ids=' '.join,
+    ids=['help', 'help of one', 'wrong batch', 'wrong option', 'wrong command', 'list'],
 )
 def test_arguments_are_parsed_before_anything_heavy_is_imported(argv, code):
     call = 'from mman.cli import main; main()'

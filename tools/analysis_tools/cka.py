@@ -1,6 +1,7 @@
 """Compare the blocks of one or two trained models by linear CKA."""
 
 import argparse
+from functools import partial
 
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
@@ -34,13 +35,8 @@ def main() -> None:
         pairs = [(cfg, args.checkpoint)]
         if args.other:
             pairs.append((apis.load_config(args.other[0]), args.other[1]))
-        models = [
-            (
-                model_name(c, path),
-                inspection.loaded_model(c, path, device, unsafe=args.unsafe_load),
-            )
-            for c, path in pairs
-        ]
+        load = partial(inspection.loaded_model, device=device, unsafe=args.unsafe_load)
+        models = [(model_name(c, path), load(c, path)) for c, path in pairs]
         found = compare_blocks(cfg, models, args.images, args.unbiased)
         if args.csv:
             write_cka(args.csv, found)
