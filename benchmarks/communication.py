@@ -29,7 +29,7 @@ from torch import multiprocessing, nn
 from mman import apis
 from mman.analysis.tables import markdown_table
 from mman.apis.models import build_local_model
-from mman.cli.arguments import at_least
+from mman.cli.arguments import at_least, new_file
 from mman.engine.standalone import StandaloneTraining
 from mman.engine.wrappers import LocalDistributedDataParallel
 from mman.registry import register_all_modules
@@ -324,7 +324,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--iterations', type=at_least(2), default=10, help='timed iterations of each variant [10]'
     )
     parser.add_argument(
-        '--out', type=apis.new_file('.json'), help='file for all times, in seconds per rank'
+        '--out', type=new_file('.json'), help='file for all times, in seconds per rank'
     )
     return parser
 

@@ -26,9 +26,8 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mman import apis
 from mman.analysis.tables import markdown_table
-from mman.cli.arguments import at_least
+from mman.cli.arguments import at_least, new_file
 from mman.registry import MODELS, register_all_modules
 from mman.utils import UserError
 from mman.utils.errors import one_line_errors
@@ -171,7 +170,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=torch.device('cuda' if torch.cuda.is_available() else 'cpu'),
         help='where batches are preprocessed [cuda if there is one, else cpu]',
     )
-    parser.add_argument('--out', type=apis.new_file('.json'), help='file for all times, in seconds')
+    parser.add_argument('--out', type=new_file('.json'), help='file for all times, in seconds')
     return parser
 
 
