@@ -17,6 +17,7 @@ from mman.utils.resume_point import find_resume_point
 from mman.validation import check_top_level, class_name
 
 from .distributed import RANKS
+from .image_folder import apply_image_folder
 
 _AMP_KINDS = {'OptimWrapper': 'AmpOptimWrapper', 'BlockOptimWrapper': 'BlockAmpOptimWrapper'}
 
@@ -48,6 +49,11 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     cfg = _read(path)
+    if 'image_folder.root' in (options or {}) and 'image_folder' not in cfg:
+        raise UserError(
+            f'--data is for configs with image_folder, such as man/resnet18_k4_folder; {path!r} '
+            'has none'
+        )
     for message in new_keys(cfg.to_dict(), options or {}):
         warn(f'--cfg-options {message}')
     try:
@@ -56,6 +62,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
         text = error.args[0] if error.args else error
         raise UserError(f'--cfg-options do not fit config {path!r}: {text}') from error
     check_top_level(cfg.to_dict())
+    apply_image_folder(cfg)
     return cfg
 
 

@@ -41,7 +41,21 @@ def config_parser(description: str) -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='change values of the config, e.g. train_cfg.max_epochs=1 or a.list="[1,2]"',
     )
+    parser.add_argument(
+        '--data',
+        action=DataAction,
+        default=argparse.SUPPRESS,
+        metavar='FOLDER',
+        help='folder of your images, for a config with image_folder (docs/own_folder.md)',
+    )
     return parser
+
+
+class DataAction(argparse.Action):
+    """``--data FOLDER``, short for ``--cfg-options image_folder.root=FOLDER``."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        namespace.cfg_options = {**namespace.cfg_options, 'image_folder.root': value}
 
 
 def export_parser(description: str, out: str) -> argparse.ArgumentParser:

@@ -148,7 +148,8 @@ class ImageNet(mmpretrain_datasets.ImageNet):
 
     def _from_folders(self) -> list[tuple[str, int]]:
         """Paths and labels of the images in the folders of the classes."""
-        folders, labels = find_folders(self.img_prefix)
+        found, labels = find_folders(self.img_prefix)
+        folders = [name for name in found if not name.startswith('.')]
         if tuple(self.CLASSES) != tuple(IMAGENET_CATEGORIES):
             self._require_own(folders)
             labels = self.class_to_idx
