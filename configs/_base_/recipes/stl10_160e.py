@@ -1,0 +1,1 @@
+_base_ = ['../datasets/stl10.py', '../schedules/sgd_bs128_160e.py', '../default_runtime.py']

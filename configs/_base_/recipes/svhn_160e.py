@@ -1,0 +1,1 @@
+_base_ = ['../datasets/svhn.py', '../schedules/sgd_bs1024_160e.py', '../default_runtime.py']
