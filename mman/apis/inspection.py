@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from mman.models.aux_heads.base import pooled_tokens
+from mman.models.aux_heads.layouts import Pooled
 from mman.models.splitters import Unit
 from mman.registry import DATASETS
 from mman.utils.errors import UserError
@@ -118,9 +118,7 @@ def pooled(features: torch.Tensor, unit: Unit) -> torch.Tensor:
         features (Tensor): What a block gives.
         unit (Unit): Its last unit.
     """
-    if features.ndim == 4:
-        return features.mean(dim=(2, 3))
-    return pooled_tokens(features, unit.num_extra_tokens) if features.ndim == 3 else features
+    return features if features.ndim == 2 else Pooled(unit.num_extra_tokens)(features)
 
 
 def plain_loader(cfg: Config, name: str, images: int | None = None) -> DataLoader:

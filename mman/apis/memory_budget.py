@@ -10,8 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mman.models.classifiers.build import block_costs
-from mman.models.memory import BlockCosts
+from mman.models.classifiers.block_costs import BlockCosts
 from mman.models.recompute import Recompute
 from mman.models.splitters import LocalBlockSplitter
 from mman.models.splitters.search import least_arithmetic, smallest_peak
@@ -212,7 +211,7 @@ class _Search:
     def _costs(self, batch_size: int, value: int) -> BlockCosts:
         recompute = Recompute(self.recompute[value])
         # Heads in the middle have the weights of the middle.
-        return block_costs(self.model, self.aux_head, recompute, self.units, 4, batch_size)
+        return BlockCosts(self.model, self.aux_head, recompute, self.units, 4, batch_size)
 
     def _within(
         self, costs: BlockCosts, count: int, batch_size: int, limit: float
