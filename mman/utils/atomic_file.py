@@ -35,9 +35,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        with temporary.open('rb') as file:
-            written = hashlib.file_digest(file, 'sha256').digest()
-        if written != hashlib.sha256(content).digest():
+        if sha256_of(temporary) != hashlib.sha256(content).hexdigest():
             raise OSError('it reads back differently')
         os.replace(temporary, path)
         _sync_folder(path.parent)
@@ -50,6 +48,12 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file in hex."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def remove_leftovers(folder: str | Path) -> None:

@@ -66,7 +66,7 @@ def test_image_size():
     [
         (dict(split='val'), "Digits: split='val' must be one of 'train', 'test'"),
         (dict(channels=4), 'Digits: channels=4 must be one of 1, 3'),
-        (dict(image_size=0), 'Digits: image_size=0 must be a whole number of at least 1'),
+        (dict(image_size=0), 'Digits: image_size=0 must be a whole number from 1 to 1024'),
         (dict(image_size=8.0), r'Digits: image_size=8\.0 must be a whole number'),
     ],
 )
