@@ -48,7 +48,6 @@ class Components:
         taken: tuple[str, ...] = (),
         default: str | None = None,
         plain: bool = True,
-        scoped: bool = True,
     ) -> Callable | None:
         """Check a dict, and all that are inside it.
 
@@ -58,7 +57,6 @@ class Components:
             taken (tuple[str, ...]): Keys that whoever builds it takes out.
             default (str | None): The type where there is none.
             plain (bool): Whether all other keys are its class's.
-            scoped (bool): Whether the default scope is searched.
 
         Returns:
             Callable | None: Its class or function, where that is sure.
@@ -71,7 +69,7 @@ class Components:
             if value is None or isinstance(value, (str, int, float, list, tuple)):
                 raise should_be(where, value, 'a dict with the key type')
             return None
-        targets = self._targets(value, where, default, plain, scoped)
+        targets = self._targets(value, where, default, plain)
         # One name may stand for several kinds of things.
         target = targets[0] if len(targets) == 1 else None
         if target is not None:
@@ -93,7 +91,7 @@ class Components:
                     self._inside(inner, path)
 
     def _targets(
-        self, value: Mapping, where: str, default: str | None, plain: bool, scoped: bool
+        self, value: Mapping, where: str, default: str | None, plain: bool
     ) -> list[Callable]:
         """The classes or functions of its type; none where only building tells."""
         kind, place = value.get('type', default), f'{where}.type'
@@ -106,7 +104,7 @@ class Components:
                 raise UserError(f'{where} lacks the key type, the name of a registered class')
             raise should_be(place, kind, 'the name of a registered class')
         scope, _, name = kind.rpartition('.')
-        scope = scope or value.get('_scope_') or (self.scope if scoped else 'mmengine')
+        scope = scope or value.get('_scope_') or self.scope
         if scope != 'mmengine' and MODELS._search_child(scope) is None:
             return [_imported(kind, place)] if plain else []
         names = self.registered if scope == self.scope else _registered(scope)

@@ -54,8 +54,7 @@ def check_config(cfg: Config) -> None:
     components.check(tree['model'], 'model')
     for key, default in _TYPED.items():
         if tree.get(key) is not None:
-            scoped = key != 'model_wrapper_cfg'
-            components.check(tree[key], key, default=default, scoped=scoped)
+            components.check(tree[key], key, default=default)
     for split in ('train', 'val', 'test'):
         _check_split(tree, split, components)
     if tree.get('optim_wrapper') is not None:
@@ -158,8 +157,7 @@ def _check_loader(loader: Mapping, where: str, components: Components) -> Any:
     for key in _BUILT:
         needed = key in ('dataset', 'sampler') or (key in loader and key != 'batch_sampler')
         if needed or loader.get(key) is not None:
-            scoped = not key.endswith('_fn')
-            kinds[key] = components.check(loader.get(key), f'{where}.{key}', scoped=scoped)
+            kinds[key] = components.check(loader.get(key), f'{where}.{key}')
     return kinds['sampler']
 
 

@@ -167,6 +167,8 @@ def test_an_image_is_read_as_mmcv_does(birds):
 def test_the_config_trains_on_a_crop_and_tests_in_the_centre(birds):
     """METHOD: any part of the image, scaled to 224 and flipped; the centre 224 of 256."""
     cfg = Config.fromfile(CONFIG)
+    splits = [cfg[f'{name}_dataloader'].dataset.split for name in ('train', 'val', 'test')]
+    assert splits == ['train', 'val', 'val']
     ramp = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
     Image.fromarray(np.stack([ramp, ramp.T, ramp], 2)).save(birds / 'train' / 'crow' / 'a.png')
     train, test = (
