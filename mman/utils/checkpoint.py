@@ -9,7 +9,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
-from .atomic_file import damage
+from .atomic_file import require_whole
 from .errors import UserError
 
 _STATISTICS = ('min', 'max', 'mean', 'current')
@@ -36,23 +36,19 @@ def safe_globals() -> list:
     return [*allowed, (_statistics_method, 'builtins.getattr')]
 
 
-def load_from_local(filename: str, map_location: Any = None) -> Any:
+def load_from_local(
+    filename: str,
+    map_location: Any = None,
+    advice: str = 'If you trust where it comes from, load it with --unsafe-load',
+) -> Any:
     """mmengine's loader of local files, without its fall-back to plain unpickling.
 
     The name is mmengine's too: its log says "local" because of it.
-    """
-    return load_safely(
-        filename, 'If you trust where it comes from, load it with --unsafe-load', map_location
-    )
-
-
-def load_safely(filename: str, advice: str, map_location: Any = None) -> Any:
-    """What ``torch.save`` wrote, if that cannot run code.
 
     Args:
         filename (str): A local file.
-        advice (str): What to do about a file that holds other objects.
         map_location (Any): As in ``torch.load``. Defaults to None.
+        advice (str): What to do about a file that holds other objects.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -61,13 +57,8 @@ def load_safely(filename: str, advice: str, map_location: Any = None) -> Any:
     path = os.path.expanduser(filename)
     if not os.path.isfile(path):
         raise FileNotFoundError(f'checkpoint {filename!r} is not a file')
-    problem = damage(path)
-    if problem is not None:
-        raise UserError(
-            f'checkpoint {filename!r} cannot be read: {problem}; it should be a complete file '
-            'written by torch.save'
-        )
     try:
+        require_whole(path)
         with torch.serialization.safe_globals(safe_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
     except UnpicklingError as error:

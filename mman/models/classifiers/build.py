@@ -6,7 +6,8 @@ from functools import partial
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError, build_strict
+from mman.utils import UserError
+from mman.utils.build import build_strict
 
 from ..aux_heads import AuxHead, BlockContext
 from ..splitters import Unit
