@@ -114,11 +114,10 @@ def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
     default = str(Path('work_dirs') / Path(config_path).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or default
     try:
-        is_file = Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir()
+        if Path(cfg.work_dir).is_file():
+            raise UserError(f'work_dir {cfg.work_dir!r} is a file; it should be a folder')
     except OSError as error:
         raise UserError(f'work_dir {cfg.work_dir!r} cannot be used: {error.strerror}') from error
-    if is_file:
-        raise UserError(f'work_dir {cfg.work_dir!r} is a file; it should be a folder')
 
 
 def set_resume(cfg: Config, resume: str | bool | None) -> None:

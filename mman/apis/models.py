@@ -15,11 +15,11 @@ from torch import nn
 from mman.registry import MODELS, register_all_modules
 from mman.utils import UserError
 from mman.utils.build_errors import named_errors
-from mman.utils.checkpoint_fit import fitting_weights
+from mman.utils.checkpoint_fit import fitting_weights, weights_and_meta
 from mman.utils.safe_loading import restrict_loading
 
-# Not used at inference, and what a published checkpoint is without.
-_AUX_HEADS = 'aux_heads.'
+#: Prefix of what training uses and inference does not; a published checkpoint is without.
+AUX_HEADS = 'aux_heads.'
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -79,22 +79,21 @@ def load_weights(
             it was.
     """
     content = read_checkpoint(checkpoint, unsafe)
-    names = [name.removeprefix('module.') for name in content['state_dict']]
-    needed = aux_heads or any(name.startswith(_AUX_HEADS) for name in names)
+    needed = aux_heads or any(name.startswith(AUX_HEADS) for name in content['state_dict'])
     weights = fitting_weights(
         model,
         content,
         f'checkpoint {checkpoint!r}',
         'Use the config it was trained with'
         + (', and a checkpoint with its aux heads' if aux_heads else ''),
-        allow_missing=() if needed else (_AUX_HEADS,),
+        allow_missing=() if needed else (AUX_HEADS,),
     )
     model.load_state_dict(weights, strict=False)
-    return content.get('meta') or {}
+    return content['meta']
 
 
 def read_checkpoint(path: str, unsafe: bool = False) -> dict[str, Any]:
-    """A checkpoint with its weights as ``state_dict``, on the CPU.
+    """A checkpoint, on the CPU, with its weights as ``state_dict``, and ``meta``.
 
     Args:
         path (str): A file, or another place that mmengine loads from.
@@ -117,11 +116,12 @@ def read_checkpoint(path: str, unsafe: bool = False) -> dict[str, Any]:
             f'checkpoint {path!r} cannot be read ({type(error).__name__}: {error}); it should be '
             'a complete file written by torch.save'
         ) from error
-    if isinstance(content, Mapping) and isinstance(content.get('state_dict'), Mapping):
-        return dict(content)
     if isinstance(content, Mapping) and content and all(map(torch.is_tensor, content.values())):
-        return dict(state_dict=content)
-    raise UserError(
-        f"checkpoint {path!r} has no 'state_dict': it should be a checkpoint of training, or a "
-        'published one'
-    )
+        content = dict(state_dict=content)
+    if not isinstance(content, Mapping) or 'state_dict' not in content:
+        raise UserError(
+            f"checkpoint {path!r} has no 'state_dict': it should be a checkpoint of training, or a "
+            'published one'
+        )
+    weights, meta = weights_and_meta(content, f'checkpoint {path!r}')
+    return {**content, 'state_dict': weights, 'meta': meta}

@@ -1,6 +1,5 @@
 """Building the Runner of a config."""
 
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -34,8 +33,3 @@ def build_runner(cfg: Config) -> Runner:
     join_processes(cfg)
     with write_errors(cfg.work_dir):
         return RUNNERS.build(cfg) if 'runner_type' in cfg else _BriefRunner.from_cfg(cfg)
-
-
-def log_file(runner: Runner) -> Path:
-    """The text log of this run."""
-    return Path(runner.log_dir) / f'{runner.timestamp}.log'

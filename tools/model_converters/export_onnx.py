@@ -8,14 +8,7 @@ from mman.utils.errors import one_line_errors
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
-    parser = cli.export_parser(__doc__, 'new .onnx file')
-    parser.add_argument(
-        '--input',
-        choices=('normalised', 'pixels'),
-        default='normalised',
-        help='float32 images normalised as in training, or uint8 pixels [normalised]',
-    )
-    return parser
+    return cli.export_parser(__doc__, 'new .onnx file')
 
 
 def main() -> None:

@@ -15,12 +15,6 @@ def build_parser() -> argparse.ArgumentParser:
         default='export',
         help='for torch.export.load, or TorchScript for torch.jit.load [export]',
     )
-    parser.add_argument(
-        '--input',
-        choices=('normalised', 'pixels'),
-        default='normalised',
-        help='float32 images normalised as in training, or uint8 pixels [normalised]',
-    )
     return parser
 
 

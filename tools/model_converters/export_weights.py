@@ -8,9 +8,8 @@ from mman.utils.errors import one_line_errors
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
-    parser = cli.export_parser(
-        __doc__, 'new file, .safetensors for that format and .pth for others'
-    )
+    out = 'new file, .safetensors for that format and .pth for others'
+    parser = cli.export_parser(__doc__, out, program=False)
     parser.add_argument(
         '--format',
         choices=('mmpretrain', 'torchvision', 'timm', 'safetensors'),
