@@ -65,7 +65,7 @@ def test_time_gives_each_variant_a_time_a_round(tmp_path):
     )
     records = raw['records']
     assert [record['variant'] for record in records] == names
-    assert raw['threads'] == 1
+    assert raw['device']['threads'] == 1
     ends = records[1]['ends']
     assert len(ends) == 15
     plain = median(records[0]['seconds'])

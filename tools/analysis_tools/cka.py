@@ -1,7 +1,6 @@
 """Compare the blocks of one or two trained models by linear CKA."""
 
 import argparse
-from functools import partial
 
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
@@ -27,7 +26,7 @@ def main() -> None:
     args = parser.parse_args()
     from mman import apis
     from mman.analysis.cka import compare_blocks, draw_cka, model_name, write_cka
-    from mman.apis import inspection
+    from mman.analysis.inspection import loaded_model
 
     with one_line_errors(parser):
         device = args.device or cli.best_device()
@@ -35,8 +34,10 @@ def main() -> None:
         pairs = [(cfg, args.checkpoint)]
         if args.other:
             pairs.append((apis.load_config(args.other[0]), args.other[1]))
-        load = partial(inspection.loaded_model, device=device, unsafe=args.unsafe_load)
-        models = [(model_name(c, path), load(c, path)) for c, path in pairs]
+        models = [
+            (model_name(c, path), loaded_model(c, path, device, unsafe=args.unsafe_load))
+            for c, path in pairs
+        ]
         found = compare_blocks(cfg, models, args.images, args.unbiased)
         if args.csv:
             write_cka(args.csv, found)

@@ -45,11 +45,11 @@ def main() -> int:
         cfg = apis.load_config(args.config, args.cfg_options)
         grid = (args.methods, args.num_blocks, args.seeds)
         rounds = None if args.no_time else args.rounds
-        done = compare_methods(cfg, args.work_dir, *grid, args.jobs, rounds, cli.tell)
-    print(done.text)
-    for run in done.failed:
+        text, failed = compare_methods(cfg, args.work_dir, *grid, args.jobs, rounds, cli.tell)
+    print(text)
+    for run in failed:
         print(f'{parser.prog}: {run.name} failed, see {run.output}', file=sys.stderr)
-    return 1 if done.failed else 0
+    return 1 if failed else 0
 
 
 if __name__ == '__main__':

@@ -21,18 +21,12 @@ def main() -> None:
     args = parser.parse_args()
     from mman import apis
     from mman.analysis.early_exits import draw_exits, exit_table, measure_exits, write_exits
-    from mman.apis import inspection
+    from mman.analysis.inspection import loaded_model
 
     with one_line_errors(parser):
         device = args.device or cli.best_device()
         cfg = apis.load_config(args.config, args.cfg_options)
-        model = inspection.loaded_model(
-            cfg,
-            args.checkpoint,
-            device,
-            aux_heads=True,
-            unsafe=args.unsafe_load,
-        )
+        model = loaded_model(cfg, args.checkpoint, device, True, args.unsafe_load)
         results = measure_exits(cfg, model)
         print(exit_table(results))
         if args.csv:

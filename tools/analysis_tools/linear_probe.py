@@ -22,13 +22,13 @@ def main() -> None:
     parser = build_parser()
     args = parser.parse_args()
     from mman import apis
+    from mman.analysis.inspection import loaded_model
     from mman.analysis.linear_probes import draw_probes, probe_blocks, probe_text, write_probes
-    from mman.apis import inspection
 
     with one_line_errors(parser):
         device = args.device or cli.best_device()
         cfg = apis.load_config(args.config, args.cfg_options)
-        model = inspection.loaded_model(cfg, args.checkpoint, device, unsafe=args.unsafe_load)
+        model = loaded_model(cfg, args.checkpoint, device, unsafe=args.unsafe_load)
         found = probe_blocks(cfg, model, args.images)
         print(probe_text(found))
         if args.csv:

@@ -27,9 +27,9 @@ def main() -> None:
 
     with one_line_errors(parser):
         cfg = apis.load_config(args.config, args.cfg_options)
-        samples = read_samples(cfg, args.images, args.seed)
-        draw_samples(args.out, samples, f'{Path(args.config).stem}, seed {args.seed}')
-        print(f'{len(samples.names)} training images of {args.config}: {args.out}')
+        images, names = read_samples(cfg, args.images, args.seed)
+        draw_samples(args.out, images, names, f'{Path(args.config).stem}, seed {args.seed}')
+        print(f'{len(names)} training images of {args.config}: {args.out}')
 
 
 if __name__ == '__main__':
