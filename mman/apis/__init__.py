@@ -5,7 +5,6 @@ from .cli import (
     export_local_rank,
     export_parser,
     new_file,
-    seed,
 )
 from .config import load_config, set_amp, set_auto_scale_lr, set_resume, set_seed, set_work_dir
 from .distributed import leave_processes
@@ -32,7 +31,6 @@ __all__ = [
     'list_models',
     'load_config',
     'new_file',
-    'seed',
     'set_amp',
     'set_auto_scale_lr',
     'set_resume',
