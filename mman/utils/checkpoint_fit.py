@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .errors import UserError, few
+from .errors import UserError
 
 
 def fitting_weights(
@@ -44,7 +44,7 @@ def fitting_weights(
             key for key in own if key in weights and not _is_like(weights[key], own[key])
         ],
     }
-    found = [f'{what} {few(keys)}' for what, keys in problems.items() if keys]
+    found = [f'{what} {_short(keys)}' for what, keys in problems.items() if keys]
     if found:
         raise UserError(f'{name} does not fit the model: it {"; it ".join(found)}. {advice}')
     return weights
@@ -66,6 +66,12 @@ def _check_split(model: nn.Module, meta: Mapping, name: str) -> None:
     saved, ends = meta.get('block_ends'), getattr(model, 'block_ends', None)
     if saved is not None and ends is not None and list(saved) != list(ends):
         raise UserError(
-            f'{name} has {len(saved)} local blocks ending at {few(saved)}, the config '
-            f'{len(ends)} ending at {few(ends)}: use the config it was trained with'
+            f'{name} has {len(saved)} local blocks ending at {_short(saved)}, the config '
+            f'{len(ends)} ending at {_short(ends)}: use the config it was trained with'
         )
+
+
+def _short(names: Sequence[str]) -> str:
+    """The first few names and how many more there are."""
+    shown = ', '.join(map(str, names[:4]))
+    return shown if len(names) <= 4 else f'{shown} and {len(names) - 4} more'
