@@ -150,13 +150,12 @@ class ImageNet(mmpretrain_datasets.ImageNet):
         folders = [name for name in found if not name.startswith('.')]
         if tuple(named) != tuple(IMAGENET_CATEGORIES):
             labels = self.class_to_idx
-            missing, unknown = set(named) - set(folders), set(folders) - set(named)
+            missing = few(sorted(set(named) - set(folders)))
+            unknown = few(sorted(set(folders) - set(named)))
             if missing:
-                fault = f'no folder {few(sorted(missing))}, which classes names'
-                raise self._error(f'{where} has {fault}.')
+                raise self._error(f'{where} has no folder {missing}, which classes names.')
             if unknown:
-                fault = f'the folder {few(sorted(unknown))}, which classes does not name'
-                raise self._error(f'{where} has {fault}.')
+                raise self._error(f'{where} has the folder {unknown}, which classes does not name.')
         elif len(folders) != len(named):
             raise self._error(
                 f'{where} has {len(folders)} folders, but ImageNet has {len(named)} classes. For '

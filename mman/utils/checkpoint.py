@@ -7,15 +7,12 @@ from typing import Any
 
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import get_torch_safe_globals
 
 from .atomic_file import require_whole
 from .errors import UserError
 
 _STATISTICS = ('min', 'max', 'mean', 'current')
-
-# Upstream mmengine has no such list; it then allows no more than torch does.
-_mmengine_safe_globals = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)
 
 
 def _statistics_method(owner: Any, name: str) -> Any:
@@ -32,7 +29,7 @@ def safe_globals() -> list:
     But ``getattr.__self__`` is the module builtins, so a file can reach
     ``exec`` through it and have it called as a ``__setstate__``.
     """
-    allowed = [item for item in _mmengine_safe_globals() if item is not getattr]
+    allowed = [item for item in get_torch_safe_globals() if item is not getattr]
     return [*allowed, (_statistics_method, 'builtins.getattr')]
 
 

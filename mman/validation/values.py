@@ -5,7 +5,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from numbers import Integral, Number, Real
 from typing import Any
@@ -22,6 +22,16 @@ _LIKE = {
     Mapping: dict | list | None,
     _LISTS: list | dict | int | None,
 }
+# How a message calls them; other classes have their own name.
+_WORDS = {
+    bool: 'True or False',
+    Integral: 'an integer',
+    Number: 'a number',
+    (str, os.PathLike): 'a string',
+    Mapping: 'a dict',
+    (*_LISTS, Iterable): 'a list',
+}
+_PLAIN = ('builtins', 'collections.abc', 'numbers', 'os', 'pathlib')
 # Whose annotations mean what they say, and those that say less than the code takes.
 _EXACT = ('mman.', 'torch.', 'mmengine.')
 _WRONG = (('AmpOptimWrapper', 'loss_scale'), ('CAEPretrainViT', 'bias'))
@@ -102,10 +112,26 @@ def kind_problem(value: Any, parameter: inspect.Parameter, loose: bool = False) 
     if value is None and (default is None or (loose and parameter.name == 'init_cfg')):
         return None
     if annotation is not parameter.empty:
-        shown = inspect.formatannotation(annotation).replace('collections.abc.', '')
-        return None if fits(value, annotation, loose) else f'of type {shown}'
+        words = ' or '.join(dict.fromkeys(_words(annotation)))
+        return None if fits(value, annotation, loose) else words
     like = next((like for kind, like in _LIKE.items() if isinstance(default, kind)), Any)
     return None if fits(value, like, loose) else f'like its default, {default!r}'
+
+
+def _words(annotation: Any) -> Iterator[str]:
+    """How a message calls what an annotation allows."""
+    kind, inside = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    if kind in (typing.Union, types.UnionType):
+        for one in inside:
+            yield from _words(one)
+    elif kind is typing.Literal:
+        yield from map(repr, inside)
+    elif kind in (None, type(None)):
+        yield 'None'
+    else:
+        plain = isinstance(kind, type) and kind.__module__ in _PLAIN
+        names = (words for base, words in _WORDS.items() if plain and issubclass(kind, base))
+        yield next(names, getattr(kind, '__name__', str(kind)))
 
 
 def fits(value: Any, annotation: Any, loose: bool = False) -> bool:
