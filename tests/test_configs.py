@@ -153,7 +153,8 @@ def test_the_name_says_what_is_inside():
     for path in PATHS:
         cfg = _read(path)
         assert path.stem.split('_')[0] == arch_name(cfg.model.backbone), path
-        assert path.stem.split('_')[-1] == cfg.dataset_type.lower(), path
+        data = dict(ImageFolder='folder').get(cfg.dataset_type, cfg.dataset_type.lower())
+        assert path.stem.split('_')[-1] == data, path
         assert cfg.model.splitter.num_blocks == _blocks(path.stem), path
 
 
@@ -173,7 +174,7 @@ def test_recipes():
     """METHOD: batch, learning rate and epochs of every data set."""
     for path in PATHS:
         cfg = _read(path)
-        if 'digits' in path.stem or 'imagenet' in path.stem:
+        if path.stem.endswith(('digits', 'imagenet', 'folder')):
             continue
         stl = 'stl10' in path.stem
         assert cfg.train_dataloader.batch_size == (128 if stl else 1024)

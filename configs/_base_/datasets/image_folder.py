@@ -9,7 +9,8 @@ image_folder = dict(
     split_seed=0,
 )
 
-_dataset = dict(type='ImageFolder', data_root='data/images')
+dataset_type = 'ImageFolder'
+_dataset = dict(type=dataset_type, data_root='data/images')
 
 train_dataloader = dict(batch_size=32, dataset=_dataset)
 val_dataloader = dict(batch_size=32, dataset=_dataset)
