@@ -1,45 +1,43 @@
 """Make every picture of the documentation: ``make figures``.
 
-The tools are run as the pages tell, on two short trainings on scikit-learn's digits, which takes
-some minutes on a CPU; costs.svg comes from the records.
+The tools are run as the pages tell, on short trainings on scikit-learn's digits, which take some
+minutes on a CPU and are kept in work_dirs/figures; costs.svg comes from the records.
 """
 
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import costs
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
+RUNS = 'work_dirs/figures'
 CONFIG = 'configs/man/resnet20_k10_digits.py'
-#: What the pictures look at; {runs} is a temporary folder. BP is drawn beside it only.
-TRAININGS = [
-    f'train.py {CONFIG} --seed 0 --work-dir {{runs}}/man',
-    'train.py configs/bp/resnet20_digits.py --seed 0 --work-dir {runs}/bp',
-]
-MODEL = f'{CONFIG} {{runs}}/man/epoch_20.pth'
-GRID = 'benchmarks/comparisons/digits_resnet20.py --methods greedy dgl man --seeds 0 1 --no-time'
+#: Name of a run -> its config. BP is drawn beside the other only.
+TRAININGS = dict(man=CONFIG, bp='configs/bp/resnet20_digits.py')
+MODEL = f'{CONFIG} {RUNS}/man/epoch_20.pth'
+GRID = '--methods greedy dgl man --seeds 0 1 --no-time --cfg-options train_cfg.max_epochs=5'
 #: Name of a picture -> the tool that draws it, and its arguments but --out.
 TOOLS = {
     'plan': f'analysis_tools/plan_memory.py {CONFIG} --batch 64',
     'samples': f'visualization/browse_samples.py {CONFIG} --images 18',
     'lr': f'visualization/lr_curve.py {CONFIG}',
-    'curves': 'analysis_tools/training_curves.py {runs}/man {runs}/bp',
-    'losses': 'analysis_tools/block_losses.py {runs}/man',
+    'curves': f'analysis_tools/training_curves.py {RUNS}/man {RUNS}/bp',
+    'losses': f'analysis_tools/block_losses.py {RUNS}/man',
     'probe': f'analysis_tools/linear_probe.py {MODEL}',
     'cka': f'analysis_tools/cka.py {MODEL}',
     'exits': f'analysis_tools/early_exit.py {MODEL}',
-    'maps': f'visualization/feature_maps.py {MODEL} {{runs}}/digit.png --blocks 0 3 6',
+    'maps': f'visualization/feature_maps.py {MODEL} {RUNS}/digit.png --blocks 0 3 6',
 }
-COMPARISON = f'analysis_tools/compare_methods.py {GRID} --work-dir {{runs}}/comparison'
+COMPARISON = 'analysis_tools/compare_methods.py benchmarks/comparisons/digits_resnet20.py'
 
 
-def run(command: str, runs: str) -> None:
+def run(command: str) -> None:
     """Run a tool at the root of the repository; its output is shown."""
-    tool, *arguments = shlex.split(command.format(runs=runs))
+    tool, *arguments = shlex.split(command)
     subprocess.run([sys.executable, f'tools/{tool}', *arguments], cwd=ROOT, check=True)
 
 
@@ -53,17 +51,17 @@ def write_digit(path: Path) -> None:
 
 
 def main() -> None:
-    """Make them all; old ones are replaced at the end."""
-    with TemporaryDirectory() as runs:
-        for command in (*TRAININGS, COMPARISON):
-            run(command, runs)
-        write_digit(Path(runs, 'digit.png'))
-        for name, command in TOOLS.items():
-            run(f'{command} --out {{runs}}/{name}.png', runs)
-        pictures = {name: Path(runs, f'{name}.png') for name in TOOLS}
-        pictures['comparison'] = Path(runs, 'comparison', 'comparison.png')
-        for name, picture in pictures.items():
-            (FOLDER / f'{name}.png').write_bytes(picture.read_bytes())
+    """Make them all, in place of old ones."""
+    for name, config in TRAININGS.items():
+        if not Path(ROOT, RUNS, name, 'epoch_20.pth').exists():
+            run(f'train.py {config} --seed 0 --work-dir {RUNS}/{name}')
+    run(f'{COMPARISON} --work-dir {RUNS}/comparison {GRID}')
+    shutil.copy(Path(ROOT, RUNS, 'comparison', 'comparison.png'), FOLDER)
+    write_digit(Path(ROOT, RUNS, 'digit.png'))
+    for name, command in TOOLS.items():
+        picture = FOLDER / f'{name}.png'
+        picture.unlink(missing_ok=True)
+        run(f'{command} --out {picture}')
     costs.draw(FOLDER / 'costs.svg')
 
 
