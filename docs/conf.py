@@ -54,7 +54,7 @@ html_theme_options = {
     'dark_css_variables': {'color-brand-primary': '#56b4e9', 'color-brand-content': '#56b4e9'},
 }
 html_static_path = ['_static']
-html_css_files = ['wrap.css']
+html_css_files = ['mman.css']
 html_show_copyright = False
 html_show_sourcelink = False
 

@@ -74,7 +74,7 @@ def draw(path: Path) -> None:
     Args:
         path (Path): An .svg file, maybe an old one.
     """
-    figure = Figure(figsize=(6.8, 4.1), layout='constrained')
+    figure = Figure(figsize=(6.2, 4.2), layout='constrained')
     panels = figure.subplots(1, 2, sharey=True)
     heights = {variant: -row for row, variant in enumerate(ROWS.values())}
     for axes, records in zip(panels, (MEMORY, TIME), strict=True):
