@@ -336,3 +336,44 @@ def test_the_table_of_time_is_that_of_the_records():
 def test_the_ratio_in_the_readme_is_that_of_the_table():
     (ratio,) = re.findall(r'([\d.]+) times as long as BP', README.read_text())
     assert ratio == f'{float(_rows("Time")["MAN"][0]):.1f}'
+
+
+FIGURES = DOCS / 'figures'
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """What docs/figures/make_figures.py defines."""
+    monkeypatch.syspath_prepend(str(FIGURES))
+    return runpy.run_path(str(FIGURES / 'make_figures.py'))
+
+
+def test_every_picture_is_small_shown_and_made(figures):
+    pictures = [path for path in FIGURES.iterdir() if path.suffix in ('.png', '.svg')]
+    assert sum(path.stat().st_size for path in pictures) < 1.5 * 2**20
+    shown = {(page.parent / target).resolve() for page in TEXTS for target in pages.links(page)}
+    assert set(pictures) <= shown
+    # The sketch of a block is drawn by hand.
+    made = {f'{name}.png' for name in figures['TOOLS']} | {'comparison.png', 'costs.svg'}
+    assert {path.name for path in pictures} == made | {'block.svg'}
+
+
+def test_the_commands_of_the_pictures_parse(figures, monkeypatch):
+    commands = [f'{command} --out new.png' for command in figures['TOOLS'].values()]
+    commands.append(f'{figures["COMPARISON"]} --work-dir runs {figures["GRID"]}')
+    for command in commands:
+        tool, *arguments = command.split()
+        monkeypatch.syspath_prepend(str((ROOT / 'tools' / tool).parent))
+        _, unknown = parser_of(f'tools/{tool}').parse_known_args(arguments)
+        assert not unknown, command
+
+
+def test_the_chart_is_that_of_the_records(figures, tmp_path):
+    """Its marks, not its letters, which another version of matplotlib may shape otherwise."""
+    figures['costs'].draw(tmp_path / 'costs.svg')
+    found, kept = (
+        re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', (folder / 'costs.svg').read_text())
+        for folder in (tmp_path, FIGURES)
+    )
+    assert len(kept) > 40
+    assert found == kept
