@@ -1,4 +1,4 @@
-# make train | make test | make lint | make docs, each from a bare clone: the environment comes first.
+# make train | make test | make lint | make docs | make figures, each from a bare clone: the environment comes first.
 PYTHON ?= python3
 VENV ?= .venv
 TRAIN_CONFIG ?= configs/man/resnet20_k10_digits.py
@@ -12,7 +12,7 @@ DOCS_STAMP := $(VENV)/.installed-docs
 SOURCES := requirements.txt $(wildcard requirements/*.txt) pyproject.toml setup.py mman/version.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-full lint docs clean
+.PHONY: help install train test test-full lint docs figures clean
 
 help:
 	@echo 'make train  train $(TRAIN_CONFIG) (TRAIN_CONFIG, TRAIN_ARGS)'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-full  run the rest of the tests'
 	@echo 'make lint   check style with ruff'
 	@echo 'make docs   build the documentation into docs/_build/html'
+	@echo 'make figures  draw the pictures of the documentation anew, minutes'
 	@echo 'make clean  remove caches; $(VENV) and work_dirs stay'
 
 install: $(STAMP)
@@ -58,6 +59,10 @@ $(DOCS_STAMP): $(STAMP) requirements/docs.txt
 docs: $(DOCS_STAMP)
 	$(BIN)/python -W ignore::UserWarning -m sphinx -q -E -W --keep-going docs docs/_build/html
 	@echo 'built docs/_build/html/index.html'
+
+# The trainings are too small for threads, as in make train.
+figures: $(STAMP)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python docs/figures/make_figures.py
 
 clean:
 	rm -rf build docs/_build mman.egg-info .pytest_cache .ruff_cache

@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from mman.apis import cli
+from mman.cli import arguments as cli
 from mman.engine.standalone import StandaloneTraining
 from mman.registry import register_all_modules
 from mman.utils import UserError

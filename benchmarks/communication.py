@@ -26,8 +26,8 @@ from torch import multiprocessing
 from mman import apis
 from mman.analysis.tables import markdown_table, mebibytes
 from mman.analysis.timing import in_turns, timed
-from mman.apis.cli import at_least
 from mman.apis.models import build_local_model
+from mman.cli.arguments import at_least, new_file
 from mman.engine.standalone import StandaloneTraining
 from mman.engine.wrappers import LocalDistributedDataParallel
 from mman.utils.errors import one_line_errors
@@ -231,7 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--ranks', type=at_least(1), nargs='+', default=[1, 2], help='numbers of processes [1 2]')
     text = 'timed iterations of each variant [10]'
     add('--iterations', type=at_least(2), default=10, help=text)
-    add('--out', type=apis.new_file('.json'), help='file for all times, in seconds per rank')
+    add('--out', type=new_file('.json'), help='file for all times, in seconds per rank')
     return parser
 
 

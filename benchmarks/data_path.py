@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 
 from mman.analysis.tables import markdown_table
 from mman.analysis.timing import in_turns, timed
-from mman.apis.cli import at_least, new_file
+from mman.cli.arguments import at_least, new_file
 from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.errors import one_line_errors

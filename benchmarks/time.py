@@ -27,8 +27,8 @@ from common import (
 
 from mman.analysis.tables import markdown_table, mebibytes
 from mman.analysis.timing import in_turns, timed
-from mman.apis.cli import at_least
 from mman.apis.random_batch import RandomBatchTraining
+from mman.cli.arguments import at_least
 from mman.utils.errors import one_line_errors
 from mman.utils.flop_count import OperationCount
 

@@ -26,6 +26,7 @@ def record_of(name, out, *args):
     return json.loads(out.read_text()), cells
 
 
+@pytest.mark.full
 def test_memory_predicts_and_measures_every_variant(tmp_path):
     names = ['bp', 'man']
     raw, (headings, *rows) = record_of(

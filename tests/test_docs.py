@@ -3,10 +3,12 @@
 import argparse
 import ast
 import importlib.util
+import json
 import re
 import runpy
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -248,10 +250,130 @@ def test_quoted_messages_are_in_the_code(page):
     assert not missing
 
 
-def test_papers_quote_configs_and_figures_consistently():
-    """Figures of the README are those of the page, and both say that they are published."""
-    page, readme = _page('papers'), README.read_text()
+def test_published_figures_are_quoted_consistently():
+    """Published figures beside our own are those of the page on papers, and marked as published."""
+    page = _page('papers')
     assert 'None of the figures on this page has been\nreproduced here' in page
-    sentence = re.search(r'Published test errors.*?\n\n', readme, re.DOTALL)[0]
+    sentence = re.search(r'Published test errors.*?\n\n', _page('results'), re.DOTALL)[0]
     for figure in re.findall(r'\d+\.\d+', sentence):
         assert figure in page, figure
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().split()) <= 950
+
+
+@pytest.mark.full
+def test_the_readme_trains_and_predicts(root):
+    (snippet,) = pages.snippets_of(README)
+    assert len(snippet.split('\n')) <= 12
+    printed = []
+    exec(snippet, {'print': printed.append})
+    assert printed == ['0']
+
+
+# Columns of the tables of the page on results: file in benchmarks/records, and case in it.
+MEMORY = [
+    ('2026-11-21-memory-methods/resnet32.json', 'resnet32_k16'),
+    ('2026-11-27-memory-batch/resnet32-batch32.json', 'resnet32_k16'),
+    ('2026-11-21-memory-methods/resnet110.json', 'resnet110_k55'),
+    ('2026-11-27-memory-batch/resnet110-batch32.json', 'resnet110_k55'),
+    ('2026-11-21-memory-methods/imagenet.json', 'resnet101_k2'),
+    ('2026-11-27-memory-batch/resnet50-batch128.json', 'resnet50_k2'),
+]
+TIME = [
+    ('2026-11-27-time-k16/resnet32-k16.json', 'resnet32_k16'),
+    ('2026-11-21-time/resnet32-contiguous.json', 'resnet32_k15-release'),
+    ('2026-11-21-time/resnet110.json', 'resnet110_k55'),
+    ('2026-11-27-time-k16/resnet110-k55.json', 'resnet110_k55'),
+]
+VARIANTS = {
+    'BP': 'bp',
+    'BP + checkpointing': 'bp/recompute=block',
+    'greedy': 'greedy',
+    'DGL': 'dgl',
+    'MAN': 'man',
+    "MAN, `recompute='block'`": 'man/recompute=block',
+    "MAN, `recompute='all'`": 'man/recompute=all',
+}
+
+
+def _recorded(file, case):
+    records = json.loads((ROOT / 'benchmarks' / 'records' / file).read_text())['records']
+    return {record['variant']: record for record in records if record['case'] == case}
+
+
+def _rows(heading):
+    """First cell -> the others, of the table under a heading of the page on results."""
+    text = _page('results').partition(f'### {heading}\n')[2].partition('\n#')[0]
+    cells = [line.strip('|').split(' | ') for line in text.splitlines() if line.startswith('| ')]
+    return {first.strip(): [cell.strip(' |') for cell in rest] for first, *rest in cells[1:]}
+
+
+def test_the_table_of_memory_is_that_of_the_records():
+    rows = _rows('Memory')
+    assert len(rows) == 6
+    for name, cells in rows.items():
+        for cell, place in zip(cells, MEMORY, strict=False):
+            if cell:
+                found = _recorded(*place)
+                peaks = [found[v]['peak_bytes']['fake'] for v in (VARIANTS[name], 'bp')]
+                assert cell == f'{peaks[0] / peaks[1]:.3f}', (name, place)
+
+
+def test_the_table_of_time_is_that_of_the_records():
+    rows = _rows('Time')
+    assert len(rows) == 7
+    for name, (*ratios, operations) in rows.items():
+        for cell, place in zip(ratios, TIME[:-1], strict=True):
+            found = _recorded(*place)
+            times = [median(found[variant]['seconds']) for variant in (VARIANTS[name], 'bp')]
+            assert float(cell) == pytest.approx(times[0] / times[1], abs=0.0051), (name, place)
+        counted = _recorded(*TIME[-1])[VARIANTS[name]]['operations']
+        assert operations == f'{counted:,}'
+
+
+def test_the_ratio_in_the_readme_is_that_of_the_table():
+    (ratio,) = re.findall(r'([\d.]+) times as long as BP', README.read_text())
+    assert ratio == f'{float(_rows("Time")["MAN"][0]):.1f}'
+
+
+FIGURES = DOCS / 'figures'
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """What docs/figures/make_figures.py defines."""
+    monkeypatch.syspath_prepend(str(FIGURES))
+    return runpy.run_path(str(FIGURES / 'make_figures.py'))
+
+
+def test_every_picture_is_small_shown_and_made(figures):
+    pictures = [path for path in FIGURES.iterdir() if path.suffix in ('.png', '.svg')]
+    assert sum(path.stat().st_size for path in pictures) < 1.5 * 2**20
+    shown = {(page.parent / target).resolve() for page in TEXTS for target in pages.links(page)}
+    assert set(pictures) <= shown
+    # The sketch of a block is drawn by hand.
+    made = {f'{name}.png' for name in figures['TOOLS']} | {'comparison.png', 'costs.svg'}
+    assert {path.name for path in pictures} == made | {'block.svg'}
+
+
+def test_the_commands_of_the_pictures_parse(figures, monkeypatch):
+    commands = [f'{command} --out new.png' for command in figures['TOOLS'].values()]
+    commands.append(f'{figures["COMPARISON"]} --work-dir runs {figures["GRID"]}')
+    for command in commands:
+        tool, *arguments = command.split()
+        monkeypatch.syspath_prepend(str((ROOT / 'tools' / tool).parent))
+        _, unknown = parser_of(f'tools/{tool}').parse_known_args(arguments)
+        assert not unknown, command
+
+
+def test_the_chart_is_that_of_the_records(figures, tmp_path):
+    """Its marks, not its letters, which another version of matplotlib may shape otherwise."""
+    figures['costs'].draw(tmp_path / 'costs.svg')
+    found, kept = (
+        re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', (folder / 'costs.svg').read_text())
+        for folder in (tmp_path, FIGURES)
+    )
+    assert len(kept) > 40
+    assert found == kept

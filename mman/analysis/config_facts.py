@@ -24,6 +24,7 @@ DATASETS = {
     'CIFAR10': 'CIFAR-10',
     'Digits': 'scikit-learn digits',
     'FashionMNIST': 'Fashion-MNIST',
+    'ImageFolder': 'your own images',
     'ImageNet': 'ImageNet-1k',
     'STL10': 'STL-10',
     'SVHN': 'SVHN',

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mman.models.aux_heads.base import pooled_tokens
+from mman.models.aux_heads.layouts import Pooled
 from mman.models.splitters import Unit
 from mman.utils.errors import UserError
 
@@ -106,9 +106,7 @@ def pooled(features: torch.Tensor, unit: Unit) -> torch.Tensor:
 
     The mean of a map; of tokens the class token, or their mean without one.
     """
-    if features.ndim == 4:
-        return features.mean(dim=(2, 3))
-    return pooled_tokens(features, unit.num_extra_tokens) if features.ndim == 3 else features
+    return features if features.ndim == 2 else Pooled(unit.num_extra_tokens)(features)
 
 
 def fit_probe(

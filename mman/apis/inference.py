@@ -20,7 +20,7 @@ from mman.utils.safe_loading import restrict_loading
 
 from .config import load_config
 from .memory_budget import apply_memory_budget
-from .models import build_model, config_path, load_weights
+from .models import build_model, load_weights
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 # Steps of a test pipeline that leave the size of an image alone.
@@ -59,7 +59,7 @@ def get_model(
             checkpoint is refused or does not fit exactly, or there is no such
             device.
     """
-    cfg = copy.deepcopy(model) if isinstance(model, Config) else load_config(config_path(model))
+    cfg = copy.deepcopy(model) if isinstance(model, Config) else load_config(model)
     restrict_loading(unsafe=False)
     apply_memory_budget(cfg)
     built = build_model(cfg)
@@ -83,6 +83,21 @@ def _test_dataset(cfg: Config) -> Mapping:
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset
+
+
+def image_files(path: str | Path) -> list[str]:
+    """A picture itself, or the pictures of a folder, sorted by name.
+
+    Raises:
+        UserError: If a folder has none.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return [str(path)]
+    found = sorted(str(f) for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
+    if not found:
+        raise UserError(f'folder {str(path)!r} has no images ({", ".join(SUFFIXES)})')
+    return found
 
 
 class ImageInferencer(ImageClassificationInferencer):
@@ -172,13 +187,7 @@ class ImageInferencer(ImageClassificationInferencer):
         if not isinstance(inputs, str | Path):
             inputs = inputs if isinstance(inputs, list | tuple) else [inputs]
             return [str(i) if isinstance(i, Path) else i for i in inputs]
-        path = Path(inputs).expanduser()
-        if not path.is_dir():
-            return [str(path)]
-        found = sorted(str(f) for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
-        if not found:
-            raise UserError(f'folder {str(inputs)!r} has no images ({", ".join(SUFFIXES)})')
-        return found
+        return image_files(inputs)
 
     def _read(self, image: str | np.ndarray) -> dict:
         """An image as the data set gives it, in the channel order that training had."""

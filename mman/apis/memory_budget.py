@@ -9,8 +9,7 @@ from operator import itemgetter
 
 from mmengine.config import Config
 
-from mman.models.classifiers.build import block_costs
-from mman.models.memory import BlockCosts
+from mman.models.classifiers.block_costs import BlockCosts
 from mman.models.recompute import Recompute
 from mman.models.splitters import LocalBlockSplitter
 from mman.models.splitters.search import least_arithmetic, smallest_peak
@@ -206,7 +205,7 @@ class _Search:
         """Every value of recompute with every K, and what blocks cost with that value."""
         for value in self.recompute:
             # Heads in the middle have the weights of the middle.
-            costs = block_costs(
+            costs = BlockCosts(
                 self.model, self.cfg.model.aux_head, Recompute(value), self.units, 4, batch_size
             )
             yield from ((value, costs, count) for count in self.num_blocks)

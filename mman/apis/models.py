@@ -1,8 +1,6 @@
 """Models of the configs by name, and loading weights into them."""
 
 import copy
-import difflib
-import fnmatch
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,53 +12,14 @@ from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-import mman
 from mman.registry import MODELS, register_all_modules
 from mman.utils import UserError
 from mman.utils.build_errors import named_errors
 from mman.utils.checkpoint_fit import fitting_weights, weights_and_meta
 from mman.utils.safe_loading import restrict_loading
 
-CONFIGS = Path(mman.__file__).resolve().parents[1] / 'configs'
 #: Prefix of what training uses and inference does not; a published checkpoint is without.
 AUX_HEADS = 'aux_heads.'
-
-
-def list_models(pattern: str | None = None) -> list[str]:
-    """Names of the configs in the folder ``configs``, such as 'man/resnet20_k10_digits'.
-
-    Args:
-        pattern (str | None): What a name should start with; ``*`` stands for
-            any characters, as in 'manpp/*imagenet'. Defaults to None, all.
-
-    Raises:
-        UserError: If there is no such folder: it is part of the repository,
-            not of an installed package.
-    """
-    if not CONFIGS.is_dir():
-        raise UserError(
-            f'the configs are not at {str(CONFIGS)!r}: they come with the repository only; give '
-            'the path of a config file instead of a name'
-        )
-    paths = (path.relative_to(CONFIGS) for path in CONFIGS.rglob('*.py'))
-    names = [path.with_suffix('').as_posix() for path in paths if '_base_' not in path.parts]
-    return sorted(fnmatch.filter(names, f'{pattern or ""}*'))
-
-
-def config_path(model: str) -> str:
-    """The path of a config file, given by its path or by its name.
-
-    Raises:
-        UserError: If there is none.
-    """
-    if Path(model).suffix in ('.py', '.yml', '.yaml', '.json'):
-        return model
-    known = list_models()
-    if model not in known:
-        close = difflib.get_close_matches(str(model), known, n=3, cutoff=0.5)
-        hint = f'; did you mean {" or ".join(close)}?' if close else ''
-        raise UserError(f'model {model!r} is neither a config file nor the name of one{hint}')
-    return str(CONFIGS / f'{model}.py')
 
 
 def build_model(cfg: Config) -> nn.Module:

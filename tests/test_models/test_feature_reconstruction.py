@@ -6,10 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mman.models.aux_heads import BlockContext, LocalBatch
-from mman.registry import MODELS
 from mman.utils import UserError
 from tests.helpers.float64 import assert_same, batches, double_model, train
+from tests.helpers.heads import make_batch, make_context, make_head
 from tests.helpers.settings import model_cfg
 
 SGD = dict(type='SGD', lr=0.05, momentum=0.9)
@@ -86,10 +85,12 @@ def test_twelve_iterations_are_those_of_the_loop(backbone):
 
 
 def test_the_batch_of_a_block_shares_what_was_made():
-    batch = LocalBatch(torch.rand(2, *SHAPE), [])
+    batch = make_batch(torch.rand(2, *SHAPE), [0, 1])
     first, second = (batch.for_block(torch.rand(2, 4)) for _ in range(2))
-    assert first.image is second.image is batch.image
-    assert first.block_input is not second.block_input and batch.block_input is None
+    assert first.image is second.image is batch.image and first.target is batch.target
+    assert first.block_input is not second.block_input
+    with pytest.raises(AttributeError, match='has no block_input'):
+        _ = batch.block_input
 
 
 def test_a_block_tells_its_head_what_it_was_given():
@@ -109,25 +110,18 @@ def test_a_block_tells_its_head_what_it_was_given():
 
 
 def _head(shape, given, extra=0, **cfg):
-    context = BlockContext(
-        index=1,
-        num_blocks=3,
-        feature_shape=shape,
-        next_units=(),
-        input_shape=(3, 16, 16),
-        num_classes=10,
-        num_extra_tokens=extra,
-        block_input_shape=given,
-    )
-    return MODELS.build(dict(type='FeatureReconstructionAuxHead', context=context, **cfg))
+    context = make_context(shape, index=1, num_extra_tokens=extra, block_input_shape=given)
+    return make_head(dict(cfg, type='FeatureReconstructionAuxHead'), context)
 
 
 def test_only_what_trains_is_built():
-    only = dict(first=1, last=0)
-    cfg = dict(reconstruction_weight=[0, 0.0], task_weight=1.0)
-    assert [name for name, _ in _head((8, 4, 4), (4, 8, 8), **cfg).named_children()] == ['fc']
-    head = _head((8, 4, 4), (4, 8, 8), task_weight=only)
-    assert [name for name, _ in head.named_children()] == ['decoder'] and not head.has_classifier
+    for cfg, built in (
+        (dict(reconstruction_weight=[0, 0.0]), 'fc'),
+        (dict(task_weight=[1, 0]), 'decoder'),
+    ):
+        head = _head((8, 4, 4), (4, 8, 8), **cfg)
+        assert {name.split('.')[0] for name, _ in head.named_parameters()} == {built}
+        assert head.has_classifier == (built == 'fc')
 
 
 @pytest.mark.parametrize(

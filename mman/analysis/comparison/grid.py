@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
-from mman.apis.models import CONFIGS
+from mman.utils.config_names import CONFIGS
 from mman.utils.errors import UserError
 from mman.validation import class_name
 

@@ -3,11 +3,9 @@ from .base import AuxHead
 from .context import BlockContext, LocalBatch
 from .dgl import DGLAuxHead
 from .feature_reconstruction import FeatureReconstructionAuxHead
-from .head_builder import HeadBuilder
-from .infopro import InfoProAuxHead
-from .infopro_imagenet import InfoProImageNetAuxHead
+from .infopro import InfoProAuxHead, InfoProImageNetAuxHead
 from .linear import LinearAuxHead
-from .loss_weight import loss_weight, require_loss
+from .loss_weight import loss_weight, loss_weights
 from .momentum import MomentumAuxHead
 from .predsim import PredSimAuxHead
 
@@ -17,7 +15,6 @@ __all__ = [
     'BlockContext',
     'DGLAuxHead',
     'FeatureReconstructionAuxHead',
-    'HeadBuilder',
     'InfoProAuxHead',
     'InfoProImageNetAuxHead',
     'LinearAuxHead',
@@ -25,5 +22,5 @@ __all__ = [
     'MomentumAuxHead',
     'PredSimAuxHead',
     'loss_weight',
-    'require_loss',
+    'loss_weights',
 ]

@@ -8,7 +8,7 @@ from mman.utils import UserError
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
 from .image_decoder import ResizedConv2d
-from .loss_weight import LossWeight, loss_weight, require_loss
+from .loss_weight import LossWeight, loss_weights
 
 
 @MODELS.register_module()
@@ -52,26 +52,16 @@ class FeatureReconstructionAuxHead(AuxHead):
         init_cfg: dict | list | None = _INIT,
     ):
         super().__init__(context, init_cfg)
-        self.reconstruction_weight = loss_weight(
-            reconstruction_weight, context, 'reconstruction_weight'
+        self.reconstruction_weight, self.task_weight = loss_weights(
+            context, reconstruction_weight=reconstruction_weight, task_weight=task_weight
         )
-        self.task_weight = loss_weight(task_weight, context, 'task_weight')
-        require_loss(
-            context,
-            reconstruction_weight=self.reconstruction_weight,
-            task_weight=self.task_weight,
-        )
+        self.has_classifier = bool(self.task_weight)
         self.on_map = len(context.block_input_shape) == 3
         _check_shapes(context, self.on_map)
         if self.reconstruction_weight:
             self.decoder = _map_decoder(context) if self.on_map else _token_decoder(context)
         if self.task_weight:
             self.fc = nn.Linear(context.channels, context.num_classes)
-
-    @property
-    def has_classifier(self) -> bool:
-        """Whether :meth:`logits` gives class scores: if there is the linear layer."""
-        return bool(self.task_weight)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`AuxHead.logits`."""

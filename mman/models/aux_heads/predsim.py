@@ -7,7 +7,7 @@ from mman.utils import UserError
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
-from .loss_weight import LossWeight, loss_weight, require_loss
+from .loss_weight import LossWeight, loss_weights
 
 
 @MODELS.register_module()
@@ -69,36 +69,25 @@ class PredSimAuxHead(AuxHead):
                 f'pooled_features={pooled_features!r} of PredSimAuxHead should be an integer from '
                 '1 on'
             )
-        self.similarity_weight = loss_weight(similarity_weight, context, 'similarity_weight')
-        self.prediction_weight = loss_weight(prediction_weight, context, 'prediction_weight')
-        require_loss(
-            context,
-            similarity_weight=self.similarity_weight,
-            prediction_weight=self.prediction_weight,
+        self.similarity_weight, self.prediction_weight = loss_weights(
+            context, similarity_weight=similarity_weight, prediction_weight=prediction_weight
         )
+        self.has_classifier = bool(self.prediction_weight)
         shape = context.feature_shape if context.is_vector else context.map_shape
         if self.similarity_weight:
             self.similarity = _similarity_net(shape, similarity_std)
         if self.prediction_weight:
             self.prediction = _prediction_net(shape, pooled_features, context.num_classes)
 
-    @property
-    def has_classifier(self) -> bool:
-        """Whether :meth:`logits` gives class scores: if there is the prediction."""
-        return bool(self.prediction_weight)
-
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """The prediction; see :meth:`AuxHead.logits`."""
         if not self.has_classifier:
             return super().logits(features)
-        return self.prediction(self._seen(features))
-
-    def _seen(self, features: torch.Tensor) -> torch.Tensor:
-        return features if self.context.is_vector else self.as_map(features)
+        return self.prediction(self.as_map(features))
 
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """See :meth:`AuxHead.loss`."""
-        features, losses = self._seen(features), {}
+        features, losses = self.as_map(features), {}
         if self.similarity_weight:
             found = self.similarity(features)
             labels = _label_vectors(batch.target, self.context.num_classes, found.dtype)

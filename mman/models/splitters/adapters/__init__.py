@@ -10,11 +10,9 @@ the last feature map that the backbone returns. Register your own from
 
 from . import (  # noqa: F401
     convnext,
-    dense_layers,
     densenet,
-    efficientnet,
+    inverted_residuals,
     mlp,
-    mobilenet_v2,
     resnet,
     swin_transformer,
     timm,

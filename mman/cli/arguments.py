@@ -1,4 +1,7 @@
-"""Arguments that the command-line tools share."""
+"""Arguments that the command-line tools share.
+
+Nothing heavy is imported here, so that ``--help`` and a wrong argument take no time.
+"""
 
 import argparse
 import math
@@ -8,12 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import DictAction
 
 from mman.utils.errors import UserError
+from mman.utils.launchers import LAUNCHERS
 from mman.utils.new_file import check_new_file
-from mman.validation import LAUNCHERS
 
 
 class OptionsAction(DictAction):
@@ -32,7 +34,7 @@ class OptionsAction(DictAction):
 def config_parser(description: str) -> argparse.ArgumentParser:
     """A parser of a config file and changes to it."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or a name that `mman list` prints')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -41,7 +43,21 @@ def config_parser(description: str) -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='change values of the config, e.g. train_cfg.max_epochs=1 or a.list="[1,2]"',
     )
+    parser.add_argument(
+        '--data',
+        action=DataAction,
+        default=argparse.SUPPRESS,
+        metavar='FOLDER',
+        help='folder of your images, for a config with image_folder (docs/own_folder.md)',
+    )
     return parser
+
+
+class DataAction(argparse.Action):
+    """``--data FOLDER``, short for ``--cfg-options image_folder.root=FOLDER``."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        namespace.cfg_options = {**namespace.cfg_options, 'image_folder.root': value}
 
 
 def export_parser(description: str, out: str, program: bool = True) -> argparse.ArgumentParser:
@@ -102,9 +118,8 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every tool takes that loads a trained model."""
     parser.add_argument('checkpoint', type=existing_file, help='checkpoint file')
-    default = 'cuda' if torch.cuda.is_available() else 'cpu'
     parser.add_argument(
-        '--device', type=device, default=default, help='e.g. cpu or cuda:0 [%(default)s]'
+        '--device', type=device, help='e.g. cpu or cuda:0 [cuda if there is a GPU, else cpu]'
     )
     _add_unsafe_load(parser)
 
@@ -162,8 +177,17 @@ seed = _number(int, lambda value: 0 <= value < 2**32, 'an integer from 0 to 2**3
 gib = _number(float, lambda value: 0 < value < math.inf, 'a number of GiB above 0')
 
 
+def best_device() -> str:
+    """Where models run if ``--device`` does not say it."""
+    import torch
+
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
 def device(text: str) -> str:
-    """Type of ``--device``."""
+    """Type of ``--device``; torch is imported only where one is given."""
+    import torch
+
     try:
         torch.empty(0, device=text)
     except (RuntimeError, AssertionError) as error:
