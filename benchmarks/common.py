@@ -1,24 +1,24 @@
-"""What benchmarks of the memory and the time of an iteration share."""
+"""What the benchmarks share."""
 
 import argparse
 import json
-import os
-import platform
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import quantiles
+from typing import Any
 
-import mmengine
-import mmpretrain
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from mman.apis import cli
+from mman.cli import arguments as cli
+from mman.engine.standalone import StandaloneTraining
 from mman.registry import register_all_modules
 from mman.utils import UserError
+from mman.utils.environment import environment
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 #: What the others of a case are compared with.
@@ -68,21 +68,17 @@ def chosen(variants: Sequence[Variant], only: Sequence[str] | None) -> list[Vari
     return [v for v in variants if only is None or v.name in (BASELINE, *only)]
 
 
-def baseline(records: Iterable[dict], record: dict) -> dict:
-    """The record that ``record`` is compared with."""
-    return next(
-        other
-        for other in records
-        if other['case'] == record['case'] and other['variant'] == BASELINE
-    )
+def baseline(records: Iterable[dict], record: dict, *same: str, **wanted: Any) -> dict:
+    """What ``record`` is compared with: as it in the keys ``same``, and with these values."""
+    wanted |= {key: record[key] for key in same}
+    return next(r for r in records if all(r[key] == value for key, value in wanted.items()))
 
 
 def add_arguments(parser: argparse.ArgumentParser, batch: int) -> None:
-    """Add what both commands take; ``batch`` is the default."""
+    """Add what the commands on variants take; ``batch`` is the default."""
     parser.add_argument('--batch', type=cli.at_least(2), default=batch, help=f'images [{batch}]')
-    parser.add_argument(
-        '--only', nargs='+', metavar='NAME', help='variants to measure beside bp [all]'
-    )
+    only = 'variants to measure beside bp [all]'
+    parser.add_argument('--only', nargs='+', metavar='NAME', help=only)
     parser.add_argument('--out', type=cli.new_file('.json'), help='file for the raw output')
 
 
@@ -103,25 +99,45 @@ def require_cuda(argument: str) -> None:
         raise UserError(f'{argument} needs a GPU, and torch sees none')
 
 
+def warmed_up(
+    make: Callable[[], StandaloneTraining], iterations: int, device: torch.device
+) -> tuple[StandaloneTraining, int | None]:
+    """A training after its first iterations, and the peak bytes of one more on a GPU.
+
+    The bytes are all that this training has made live on its own.
+    """
+    on_gpu = device.type == 'cuda'
+    before = torch.cuda.memory_allocated(device) if on_gpu else 0
+    trainer = make()
+    for _ in range(iterations):
+        trainer.step()
+    if not on_gpu:
+        return trainer, None
+    torch.cuda.reset_peak_memory_stats(device)
+    trainer.step()
+    return trainer, torch.cuda.max_memory_allocated(device) - before
+
+
+def all_warmed_up(
+    makes: Sequence[Callable[[], StandaloneTraining]], iterations: int, device: torch.device
+) -> list[tuple[StandaloneTraining, int | None]]:
+    """:func:`warmed_up` of several, all alive side by side."""
+    if device.type == 'cuda':
+        # Libraries take their workspaces now, not in the first one measured.
+        warmed_up(makes[0], iterations, device)
+    return [warmed_up(make, iterations, device) for make in makes]
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    """First and third quartile."""
+    return tuple(quantiles(values, n=4, method='inclusive')[::2])
+
+
 def write(args: argparse.Namespace, records: list[dict]) -> None:
-    """Write the raw output, if ``--out`` names a file."""
+    """Write the raw output and what was measured with, if ``--out`` names a file."""
     if args.out:
-        text = json.dumps(dict(settings=vars(args), **environment(), records=records))
-        Path(args.out).write_text(text + '\n')
-
-
-def environment() -> dict:
-    """What was measured with."""
-    return dict(
-        command=shlex.join(['python', *sys.argv]),
-        machine=platform.machine(),
-        cores=os.cpu_count(),
-        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        threads=torch.get_num_threads(),
-        versions=dict(
-            python=platform.python_version(),
-            torch=torch.__version__,
-            mmengine=mmengine.__version__,
-            mmpretrain=mmpretrain.__version__,
-        ),
-    )
+        found = environment()
+        known = {key: found[key] for key in ('python', 'versions', 'git', 'device')}
+        command = shlex.join(['python', *sys.argv])
+        content = dict(command=command, settings=vars(args), **known, records=records)
+        Path(args.out).write_text(json.dumps(content, default=str) + '\n')

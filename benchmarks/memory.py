@@ -6,11 +6,10 @@ ImageNet also with the split that takes the fewest bytes.
 """
 
 import argparse
-import gc
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from common import Variant, add_arguments, baseline, chosen, prepare, require_cuda, write
+from common import BASELINE, Variant, add_arguments, baseline, chosen, prepare, require_cuda, write
 
 from mman.analysis.tables import markdown_table, mebibytes
 from mman.apis.memory_prediction import measure_memory, predict_memory
@@ -69,10 +68,7 @@ def measure(variant: Variant, batch: int, hows: list[str]) -> dict:
         peak_bytes={},
         prediction=None,
     )
-    del model
     for how in hows:
-        # An allocator would count what is left of the model before.
-        gc.collect()
         if how == 'fake':
             report = predict_memory(cfg, batch)
             record['prediction'] = asdict(report)
@@ -85,40 +81,33 @@ def measure(variant: Variant, batch: int, hows: list[str]) -> dict:
 def add_ratios(records: list[dict]) -> None:
     """Give every record ``ratio``: its peaks over those of BP, each found the same way."""
     for record in records:
-        plain = baseline(records, record)['peak_bytes']
+        plain = baseline(records, record, 'case', variant=BASELINE)['peak_bytes']
         record['ratio'] = {how: n / plain[how] for how, n in record['peak_bytes'].items()}
 
 
 def report(records: list[dict], hows: list[str]) -> str:
     """All records as a table; a measurement beside a prediction says how far off that is."""
-    headings = ['case', 'variant', 'K']
-    for how in hows:
-        headings += [f'{how}, MiB', 'over bp']
-    compared = [how for how in hows if how != 'fake' and 'fake' in hows]
-    headings += [f'fake to {how}' for how in compared]
     rows = []
     for record in records:
         peaks = record['peak_bytes']
-        cells = [record['case'], record['variant'], str(len(record['ends']))]
+        row = dict(case=record['case'], variant=record['variant'], K=str(len(record['ends'])))
         for how in hows:
-            cells += [mebibytes(peaks[how]), f'{record["ratio"][how]:.3f}']
-        cells += [f'{100 * (peaks["fake"] / peaks[how] - 1):+.2f} %' for how in compared]
-        rows.append(cells)
-    return markdown_table(headings, rows, left=(0, 1))
+            row[f'{how}, MiB'] = mebibytes(peaks[how])
+            row[f'{how} over bp'] = f'{record["ratio"][how]:.3f}'
+        for how in hows if 'fake' in hows else ():
+            if how != 'fake':
+                row[f'fake to {how}'] = f'{100 * (peaks["fake"] / peaks[how] - 1):+.2f} %'
+        rows.append(row)
+    return markdown_table(rows, left=(0, 1))
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('cases', nargs='+', choices=CASES, metavar='CASE', help=', '.join(CASES))
-    parser.add_argument(
-        '--how',
-        nargs='+',
-        choices=HOWS,
-        default=['fake'],
-        help='predict on fake tensors, count live bytes of a real iteration on the CPU, or ask '
-        "the GPU's allocator [fake]",
-    )
+    text = 'predict on fake tensors, count live bytes of a real iteration on the CPU, or ask '
+    text += "the GPU's allocator [fake]"
+    parser.add_argument('--how', nargs='+', choices=HOWS, default=['fake'], help=text)
     add_arguments(parser, batch=128)
     return parser
 

@@ -8,16 +8,27 @@ is no data loader and no log.
 """
 
 import argparse
-import time
-from statistics import median, quantiles
+from functools import partial
+from statistics import median
 
 import torch
-from common import Variant, add_arguments, baseline, chosen, prepare, require_cuda, write
-from mmengine.config import Config
+from common import (
+    BASELINE,
+    Variant,
+    add_arguments,
+    all_warmed_up,
+    baseline,
+    chosen,
+    prepare,
+    quartiles,
+    require_cuda,
+    write,
+)
 
 from mman.analysis.tables import markdown_table, mebibytes
-from mman.apis.cli import at_least
+from mman.analysis.timing import in_turns, timed
 from mman.apis.random_batch import RandomBatchTraining
+from mman.cli.arguments import at_least
 from mman.utils.errors import one_line_errors
 from mman.utils.flop_count import OperationCount
 
@@ -44,26 +55,23 @@ def variants(case: str) -> list[Variant]:
 
     def local(method: str, changed: str = '', options: dict | None = None) -> Variant:
         config = f'{method}/{network}_{blocks}_cifar10.py'
-        return Variant(case, method + changed, config, {**split, **(options or {})})
+        return Variant(case, method + changed, config, split | (options or {}))
 
     plain = f'bp/{network}_cifar10.py'
+    block, resize = {'model.recompute': 'block'}, {'model.aux_head.host.decoder': 'resize_first'}
     return [
         Variant(case, 'bp', plain),
-        Variant(case, 'bp/recompute=block', plain, {'model.recompute': 'block'}),
+        Variant(case, 'bp/recompute=block', plain, block),
         local('greedy'),
         local('dgl'),
         local('infopro', '/cross_entropy', CROSS_ENTROPY),
         local('man'),
         local('manpp'),
-        local('man', '/recompute=block', {'model.recompute': 'block'}),
+        local('man', '/recompute=block', block),
         local('man', '/recompute=all', {'model.recompute': 'all'}),
-        local('man', '/decoder=resize_first', {'model.aux_head.host.decoder': 'resize_first'}),
+        local('man', '/decoder=resize_first', resize),
         local('man', '/decoder=conv_first', {'model.aux_head.host.decoder': 'conv_first'}),
-        local(
-            'man',
-            '/decoder=resize_first/recompute=block',
-            {'model.aux_head.host.decoder': 'resize_first', 'model.recompute': 'block'},
-        ),
+        local('man', '/decoder=resize_first/recompute=block', resize | block),
     ]
 
 
@@ -80,25 +88,6 @@ def common_options(args: argparse.Namespace) -> dict:
     return options
 
 
-def warmed_up(
-    cfg: Config, batch: int, device: torch.device
-) -> tuple[RandomBatchTraining, int | None]:
-    """A trainer after its first iterations, and the peak bytes of one more on a GPU.
-
-    The bytes are all that this trainer has made live on its own.
-    """
-    on_gpu = device.type == 'cuda'
-    before = torch.cuda.memory_allocated(device) if on_gpu else 0
-    trainer = RandomBatchTraining(cfg, batch, device, cfg.get('custom_hooks', []))
-    for _ in range(WARM_UP):
-        trainer.step()
-    if not on_gpu:
-        return trainer, None
-    torch.cuda.reset_peak_memory_stats(device)
-    trainer.step()
-    return trainer, torch.cuda.max_memory_allocated(device) - before
-
-
 def operations(trainer: RandomBatchTraining) -> int:
     """Operations of an iteration, as :class:`.OperationCount` has them."""
     with OperationCount() as count:
@@ -106,74 +95,68 @@ def operations(trainer: RandomBatchTraining) -> int:
     return count.total
 
 
-def timed(trainer: RandomBatchTraining, iterations: int, device: torch.device) -> float:
-    """Seconds per iteration."""
-    _finish(device)
-    start = time.perf_counter()
-    for _ in range(iterations):
-        trainer.step()
-    _finish(device)
-    return round((time.perf_counter() - start) / iterations, 7)
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-
-
 def measure(kinds: list[Variant], args: argparse.Namespace) -> list[dict]:
     """A record for each variant, with a time for each round."""
     device, options = torch.device(args.device), common_options(args)
-    if device.type == 'cuda':
-        # Libraries take their workspaces now, not in the first one measured.
-        warmed_up(kinds[0].load(options), args.batch, device)
-    trainers, records = [], []
-    for kind in kinds:
-        trainer, peak = warmed_up(kind.load(options), args.batch, device)
-        trainers.append(trainer)
-        records.append(
-            dict(
-                **kind.record(),
-                ends=list(trainer.model.block_ends),
-                parameters=sum(p.numel() for p in trainer.model.parameters()),
-                peak_bytes=peak,
-                # Compiled code is not made of them.
-                operations=None if args.compile else operations(trainer),
-                seconds=[],
-            )
+
+    def make(kind: Variant) -> RandomBatchTraining:
+        cfg = kind.load(options)
+        return RandomBatchTraining(cfg, args.batch, device, cfg.get('custom_hooks', []))
+
+    def iterate(trainer: RandomBatchTraining) -> None:
+        for _ in range(args.iterations):
+            trainer.step()
+
+    warm = all_warmed_up([partial(make, kind) for kind in kinds], WARM_UP, device)
+    records = [
+        dict(
+            **kind.record(),
+            ends=list(trainer.model.block_ends),
+            parameters=sum(p.numel() for p in trainer.model.parameters()),
+            peak_bytes=peak,
+            # Compiled code is not made of them.
+            operations=None if args.compile else operations(trainer),
+            seconds=[],
         )
-    for i in range(args.rounds):
-        for place in range(len(kinds)):
-            k = (i + place) % len(kinds)
-            records[k]['seconds'].append(timed(trainers[k], args.iterations, device))
+        for kind, (trainer, peak) in zip(kinds, warm, strict=True)
+    ]
+    for record, (trainer, _) in in_turns(list(zip(records, warm, strict=True)), args.rounds):
+        seconds = timed(partial(iterate, trainer), device)
+        record['seconds'].append(round(seconds / args.iterations, 7))
     return records
 
 
 def summarize(records: list[dict], batch: int) -> None:
     """Add to every record what follows from its times."""
     for record in records:
-        times = record['seconds']
+        times, plain = record['seconds'], baseline(records, record, 'case', variant=BASELINE)
         record['median'] = median(times)
-        record['quartiles'] = quantiles(times, n=4, method='inclusive')[::2]
+        record['quartiles'] = quartiles(times)
         record['min'] = min(times)
-        record['ratio'] = record['median'] / median(baseline(records, record)['seconds'])
+        record['ratio'] = record['median'] / median(plain['seconds'])
         record['images_per_second'] = batch / record['median']
 
 
 def report(records: list[dict]) -> str:
     """All records as a table, times in milliseconds."""
-    headings = ['case', 'variant', 'K', 'median', 'its quartiles', 'min', 'over bp', 'images/s']
-    headings.append('operations')
-    on_gpu = records[0]['peak_bytes'] is not None
     rows = []
     for record in records:
         first, third = (1000 * value for value in record['quartiles'])
-        cells = [record['case'], record['variant'], str(len(record['ends']))]
-        cells += [f'{1000 * record["median"]:.2f}', f'{first:.2f} to {third:.2f}']
-        cells += [f'{1000 * record["min"]:.2f}', f'{record["ratio"]:.3f}']
-        cells += [f'{record["images_per_second"]:.1f}', str(record['operations'] or 'compiled')]
-        rows.append([*cells, mebibytes(record['peak_bytes'])] if on_gpu else cells)
-    return markdown_table([*headings, 'peak, MiB'] if on_gpu else headings, rows, left=(0, 1))
+        row = {
+            'case': record['case'],
+            'variant': record['variant'],
+            'K': str(len(record['ends'])),
+            'median': f'{1000 * record["median"]:.2f}',
+            'its quartiles': f'{first:.2f} to {third:.2f}',
+            'min': f'{1000 * record["min"]:.2f}',
+            'over bp': f'{record["ratio"]:.3f}',
+            'images/s': f'{record["images_per_second"]:.1f}',
+            'operations': str(record['operations'] or 'compiled'),
+        }
+        if record['peak_bytes'] is not None:
+            row['peak, MiB'] = mebibytes(record['peak_bytes'])
+        rows.append(row)
+    return markdown_table(rows, left=(0, 1))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -182,25 +165,21 @@ def build_parser() -> argparse.ArgumentParser:
     first = next(iter(CASES))
     parser.add_argument('--case', choices=CASES, default=first, help=f'network, split [{first}]')
     add_arguments(parser, batch=64)
-    parser.add_argument('--rounds', type=at_least(2), default=20, help='times of each variant [20]')
-    parser.add_argument(
-        '--iterations', type=at_least(1), default=1, help='iterations of one time [1]'
-    )
-    parser.add_argument('--threads', type=at_least(1), help="threads on the CPU [torch's choice]")
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu', help='[cpu]')
-    parser.add_argument(
-        '--dtype',
-        choices=('float32', 'bfloat16', 'float16'),
-        default='float32',
-        help='of autocast; float32 trains without it [float32]',
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add('--rounds', type=at_least(2), default=20, help='times of each variant [20]')
+    add('--iterations', type=at_least(1), default=1, help='iterations of one time [1]')
+    add('--threads', type=at_least(1), help="threads on the CPU [torch's choice]")
+    add('--device', choices=('cpu', 'cuda'), default='cpu', help='[cpu]')
+    text = 'of autocast; float32 trains without it [float32]'
+    add('--dtype', choices=('float32', 'bfloat16', 'float16'), default='float32', help=text)
+    formats = ('contiguous', 'channels_last')
+    add(
         '--memory-format',
-        choices=('contiguous', 'channels_last'),
-        default='contiguous',
+        choices=formats,
+        default=formats[0],
         help='model.memory_format [contiguous]',
     )
-    parser.add_argument('--compile', action='store_true', help='set model.compile to {}')
+    add('--compile', action='store_true', help='set model.compile to {}')
     return parser
 
 

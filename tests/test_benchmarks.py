@@ -26,6 +26,7 @@ def record_of(name, out, *args):
     return json.loads(out.read_text()), cells
 
 
+@pytest.mark.full
 def test_memory_predicts_and_measures_every_variant(tmp_path):
     names = ['bp', 'man']
     raw, (headings, *rows) = record_of(
@@ -65,7 +66,7 @@ def test_time_gives_each_variant_a_time_a_round(tmp_path):
     )
     records = raw['records']
     assert [record['variant'] for record in records] == names
-    assert raw['threads'] == 1
+    assert raw['device']['threads'] == 1
     ends = records[1]['ends']
     assert len(ends) == 15
     plain = median(records[0]['seconds'])

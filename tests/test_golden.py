@@ -10,10 +10,10 @@ from mmengine.config import Config
 from mmpretrain.structures import DataSample
 
 from mman.engine.hooks import MomentumUpdateHook
-from mman.models.aux_heads import BlockContext, LocalBatch
 from mman.registry import MODELS
 from tests.helpers.formulas import Formulas, contrast, cross_entropy
 from tests.helpers.golden_case import GoldenCase, golden_weight
+from tests.helpers.heads import make_batch, make_context, make_head
 from tests.helpers.stand_in_runner import make_runner, step
 
 FOLDER = Path(os.environ.get('MMAN_GOLDEN_DIR', Path(__file__).parent / 'data' / 'golden'))
@@ -116,8 +116,7 @@ LABELS = torch.tensor([0, 1, 1, 2, 0, 2])
 def batch():
     """Pictures of 16 x 16, their values from 0 to 255 as they are."""
     torch.manual_seed(0)
-    samples = [DataSample().set_gt_label(label) for label in LABELS.tolist()]
-    return LocalBatch(255 * torch.rand(6, 3, 16, 16, dtype=torch.float64), samples)
+    return make_batch(255 * torch.rand(6, 3, 16, 16, dtype=torch.float64), LABELS.tolist())
 
 
 def _drawn(module):
@@ -184,7 +183,7 @@ def _manpp_loss(net, k, x, batch, reconstruction, task):
 def test_golden_formulas_of_infopro_on_resnet152(method, batch):
     """The releases weigh 5 and 0.75 for every network."""
     cfg = Config.fromfile(f'configs/{method}/resnet152_k2_imagenet.py').model
-    head = _drawn(_head(cfg.aux_head.host, (512, 2, 2)))
+    head = _drawn(make_head(cfg.aux_head.host, make_context((512, 2, 2))))
     y = torch.rand(6, 512, 2, 2, dtype=torch.float64)
     net = Formulas(dict(head.named_parameters()))
     reconstruction = net.imagenet_decoder('decoder.decoder', y, batch.image)
@@ -196,7 +195,7 @@ def test_golden_formulas_of_infopro_on_resnet152(method, batch):
 def test_golden_formulas_of_predsim_on_stl10(batch):
     """Stage 3 has 64 maps of 24 x 24: windows of 16 x 8, the first begins eight rows outside."""
     cfg = Config.fromfile('configs/predsim/resnet32_k16_stl10.py').model
-    head = _drawn(_head(cfg.aux_head, (64, 24, 24)))
+    head = _drawn(make_head(cfg.aux_head, make_context((64, 24, 24))))
     y = torch.randn(6, 64, 24, 24, dtype=torch.float64, requires_grad=True)
     columns = [y[..., 8 * j : 8 * j + 8].sum(3) for j in range(3)]
     rows = [torch.stack([c[:, :, :8].sum(2), c[:, :, 8:].sum(2)], 2) for c in columns]
@@ -206,16 +205,3 @@ def test_golden_formulas_of_predsim_on_stl10(batch):
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     found, wanted = (torch.autograd.grad(x, y)[0] for x in (loss, expected))
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=0)
-
-
-def _head(cfg, shape):
-    """The first of two heads, as the config has them."""
-    context = BlockContext(
-        index=0,
-        num_blocks=3,
-        feature_shape=shape,
-        next_units=(),
-        input_shape=(3, 16, 16),
-        num_classes=10,
-    )
-    return MODELS.build(dict(cfg, context=context))

@@ -33,7 +33,6 @@ def _options(root, names):
         'val_dataloader.dataset.pipeline.2.crop_size=64',
         f'train_cfg.max_epochs={EPOCHS}',
         f'train_cfg.val_interval={EPOCHS}',
-        f'param_scheduler.T_max={EPOCHS}',
         f'default_hooks.checkpoint.interval={EPOCHS}',
     ]
     for name in LOADERS:

@@ -14,8 +14,8 @@ import torch
 import yaml
 from mmengine.runner import load_checkpoint
 
+from mman.analysis.inspection import local_model
 from mman.apis import ImageInferencer, build_runner, get_model, load_config
-from mman.apis.inspection import built_model
 from mman.apis.models import build_local_model
 from mman.datasets import CIFAR10
 from mman.datasets.fetching import unpack_folder
@@ -123,7 +123,7 @@ class TestCheckpoint:
             model.init_weights()
 
     @pytest.mark.parametrize(
-        'door', [get_model, *map(full, (build_runner, built_model, build_local_model))]
+        'door', [get_model, *map(full, (build_runner, local_model, build_local_model))]
     )
     def test_mmengine_after_any_door(self, checkpoint, tmp_path, door):
         """In the same process, by mmengine's own function."""

@@ -4,12 +4,16 @@
 # usage: tools/dist_run.sh TOOL CONFIG PROCESSES [arguments]
 set -euo pipefail
 
-if [ "$#" -lt 3 ] || ! [[ $3 =~ ^[1-9][0-9]*$ ]]; then
-    echo "usage: tools/dist_train.sh CONFIG PROCESSES [arguments]: PROCESSES should be a number" \
+tool=${1:-train.py} operands='CONFIG PROCESSES'
+if [ "$tool" = test.py ]; then
+    operands='CONFIG CHECKPOINT PROCESSES'
+fi
+if ! [[ ${3:-} =~ ^[1-9][0-9]*$ ]]; then
+    echo "usage: tools/dist_${tool%.py}.sh $operands [arguments]: PROCESSES should be a number" \
         "from 1, not '${3:-}'" >&2
     exit 2
 fi
-tool=$1 config=$2 processes=$3
+config=$2 processes=$3
 shift 3
 
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -2,19 +2,19 @@
 
 import argparse
 
-from mmengine.dist import is_main_process
-
-from mman import apis
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
-    parser = apis.config_parser(__doc__)
-    parser.add_argument('checkpoint', type=apis.existing_file, help='checkpoint file')
-    apis.add_run_arguments(parser)
+    parser = cli.config_parser(__doc__)
+    parser.add_argument('checkpoint', type=cli.existing_file, help='checkpoint file')
+    cli.add_run_arguments(parser)
     parser.add_argument(
-        '--out', type=apis.new_file('.pkl', '.pickle'), help='new .pkl file for the predictions'
+        '--out',
+        type=cli.new_file('.pkl', '.pickle'),
+        help='new .pkl file for the predictions',
     )
     return parser
 
@@ -23,8 +23,12 @@ def main() -> None:
     """Test, then print the metrics."""
     parser = build_parser()
     args = parser.parse_args()
+    from mmengine.dist import is_main_process
+
+    from mman import apis
+
     with one_line_errors(parser):
-        apis.export_local_rank(args.local_rank)
+        cli.export_local_rank(args.local_rank)
         cfg = apis.load_config(args.config, args.cfg_options)
         cfg.launcher = args.launcher
         apis.set_work_dir(cfg, args.work_dir, args.config)

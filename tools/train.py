@@ -7,8 +7,7 @@ SIGTERM and SIGUSR1 save a checkpoint and end the training with exit code 75;
 import argparse
 import sys
 
-from mman import apis
-from mman.apis import cli
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
@@ -24,8 +23,10 @@ def main() -> None:
     """Train, then say what came out and where it is."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+
     with one_line_errors(parser):
-        apis.export_local_rank(args.local_rank)
+        cli.export_local_rank(args.local_rank)
         cfg = apis.load_config(args.config, args.cfg_options)
         cfg.launcher = args.launcher
         apis.set_work_dir(cfg, args.work_dir, args.config)

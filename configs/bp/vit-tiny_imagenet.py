@@ -1,9 +1,4 @@
-_base_ = [
-    '../_base_/models/vit_imagenet.py',
-    '../_base_/datasets/imagenet_bs128.py',
-    '../_base_/schedules/adamw_bs128_90e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/vit_imagenet.py', '../_base_/recipes/imagenet_vit_90e.py']
 
 model = dict(
     backbone=dict(arch='deit-tiny'),

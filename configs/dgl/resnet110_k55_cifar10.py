@@ -1,9 +1,4 @@
-_base_ = [
-    '../_base_/models/dgl.py',
-    '../_base_/datasets/cifar10.py',
-    '../_base_/schedules/sgd_bs1024_400e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/dgl.py', '../_base_/recipes/cifar10_400e.py']
 
 model = dict(
     backbone=dict(depth=110),

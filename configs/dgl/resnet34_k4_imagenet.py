@@ -1,9 +1,4 @@
-_base_ = [
-    '../_base_/models/dgl_imagenet.py',
-    '../_base_/datasets/imagenet.py',
-    '../_base_/schedules/sgd_bs1024_90e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/dgl_imagenet.py', '../_base_/recipes/imagenet_90e.py']
 
 model = dict(
     backbone=dict(depth=34),

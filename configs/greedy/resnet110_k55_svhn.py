@@ -1,9 +1,4 @@
-_base_ = [
-    '../_base_/models/greedy.py',
-    '../_base_/datasets/svhn.py',
-    '../_base_/schedules/sgd_bs1024_400e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/greedy.py', '../_base_/recipes/svhn_400e.py']
 
 model = dict(
     backbone=dict(depth=110),

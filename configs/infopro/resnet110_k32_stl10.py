@@ -1,9 +1,4 @@
-_base_ = [
-    '../_base_/models/infopro.py',
-    '../_base_/datasets/stl10.py',
-    '../_base_/schedules/sgd_bs128_160e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/infopro.py', '../_base_/recipes/stl10_160e.py']
 
 model = dict(
     backbone=dict(depth=110),

@@ -1,9 +1,4 @@
-_base_ = [
-    '../_base_/models/infopro.py',
-    '../_base_/datasets/svhn.py',
-    '../_base_/schedules/sgd_bs1024_160e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/infopro.py', '../_base_/recipes/svhn_160e.py']
 
 model = dict(
     splitter=dict(num_blocks=16, stem='own'),

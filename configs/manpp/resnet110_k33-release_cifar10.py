@@ -1,6 +1,1 @@
-_base_ = [
-    '../_base_/models/manpp_k33_release.py',
-    '../_base_/datasets/cifar10.py',
-    '../_base_/schedules/sgd_bs1024_400e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/manpp_k33_release.py', '../_base_/recipes/cifar10_400e.py']

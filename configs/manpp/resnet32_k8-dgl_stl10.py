@@ -1,9 +1,4 @@
-_base_ = [
-    '../_base_/models/manpp_dgl.py',
-    '../_base_/datasets/stl10.py',
-    '../_base_/schedules/sgd_bs128_400e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = ['../_base_/models/manpp_dgl.py', '../_base_/recipes/stl10_400e.py']
 
 model = dict(
     splitter=dict(num_blocks=8),

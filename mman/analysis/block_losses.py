@@ -39,24 +39,19 @@ def read_losses(run: str) -> list[dict]:
 
 def write_losses(path: str, records: Sequence[dict]) -> None:
     """Write a CSV with a line for every record and a column for every block, into a new file."""
-    blocks = [f'block{k}' for k in range(len(records[0]['losses']))]
-    lines = [
-        dict(epoch=one['epoch'], iter=one['iter'], **dict(zip(blocks, one['losses'], strict=True)))
+    rows = (
+        dict(epoch=one['epoch'], iter=one['iter'])
+        | {f'block{k}': loss for k, loss in enumerate(one['losses'])}
         for one in records
-    ]
-    write_csv(path, ('epoch', 'iter', *blocks), lines)
+    )
+    write_csv(path, rows)
 
 
 def draw_losses(path: str, records: Sequence[dict], title: str) -> None:
     """Write a heat map in grey, dark where a loss is high; block 0 is at the bottom.
 
     A record is drawn over the iterations that its means are of. Hatched is what
-    is not finite.
-
-    Args:
-        path (str): A new .png file, 960 x 600 pixels.
-        records (Sequence[dict]): ``iter``, going up, and ``losses``, K of them.
-        title (str): Above the whole.
+    is not finite. The picture is a new .png file of 960 x 600 pixels.
     """
     losses = np.array([one['losses'] for one in records], dtype=float).T
     figure = new_figure(8, 5)
@@ -67,9 +62,7 @@ def draw_losses(path: str, records: Sequence[dict], title: str) -> None:
     image = axes.pcolormesh(edges([one['iter'] for one in records]), places, cells, cmap='gray_r')
     figure.colorbar(image, ax=axes, label='loss')
     whole_numbers(axes.yaxis)
-    axes.set_xlabel('iteration')
-    axes.set_ylabel('block')
-    axes.set_title(title)
+    axes.set(xlabel='iteration', ylabel='block', title=title)
     save_png(figure, path)
 
 

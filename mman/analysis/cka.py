@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from torch import nn
 
-from mman.apis.inspection import outputs_by_block, plain_loader
 from mman.utils.errors import UserError
 
+from .inspection import block_outputs, plain_loader
 from .plots import new_figure, save_png, whole_numbers
 from .tables import write_csv
 
@@ -27,46 +28,28 @@ MOST_NUMBERS = 16
 
 
 @dataclass(frozen=True)
-class Side:
-    """One of two models.
-
-    Args:
-        name (str): What to call it.
-        ends (tuple[str, ...]): Last unit of every block.
-        grams (Tensor): Centred Gram matrices, float64 (K, N, N).
-    """
-
-    name: str
-    ends: tuple[str, ...]
-    grams: torch.Tensor
-
-
-@dataclass(frozen=True)
 class CKA:
     """CKA of all pairs of blocks.
 
     Args:
-        rows (Side): The model of the rows.
-        columns (Side): The model of the columns, maybe the same.
+        names (tuple[str, str]): The models of rows and columns, maybe the same.
+        ends (tuple[list[str], list[str]]): The last unit of every block of both.
         unbiased (bool): Which estimator of HSIC.
+        num_images (int): How many images were compared by.
         matrix (list[list[float]]): (K1, K2); NaN where features do not differ
             between images.
     """
 
-    rows: Side
-    columns: Side
+    names: tuple[str, str]
+    ends: tuple[list[str], list[str]]
     unbiased: bool
+    num_images: int
     matrix: list[list[float]]
 
     @property
     def kind(self) -> str:
         """'unbiased' or 'biased'."""
         return 'unbiased' if self.unbiased else 'biased'
-
-    @property
-    def num_images(self) -> int:
-        """How many images were compared by."""
-        return self.rows.grams.shape[-1]
 
 
 def compare_blocks(
@@ -98,21 +81,24 @@ def compare_blocks(
     if found < FEWEST:
         raise UserError(f'images={images} gives {found} images; CKA needs at least {FEWEST}')
     batches = list(loader)
-    sides = [_side(name, model, batches, unbiased) for name, model in models]
-    return CKA(sides[0], sides[-1], unbiased, cka(sides[0].grams, sides[-1].grams))
+    grams = [_grams(model, batches, unbiased) for _, model in models]
+    names, ends = zip(*((name, model.block_ends) for name, model in models), strict=True)
+    matrix = cka(grams[0], grams[-1])
+    return CKA((names[0], names[-1]), (ends[0], ends[-1]), unbiased, found, matrix)
+
+
+def _grams(model: nn.Module, batches: Sequence[dict], unbiased: bool) -> torch.Tensor:
+    """Centred Gram matrices of every block's output for N images, float64 (K, N, N)."""
+    inputs = [model.data_preprocessor(dict(data), False)['inputs'] for data in batches]
+    # Block by block, so that the outputs of one block only are held.
+    outputs = zip(*(block_outputs(model, x) for x in inputs), strict=True)
+    return torch.stack([centred(gram_matrix(xs), unbiased).cpu() for xs in outputs])
 
 
 def model_name(cfg: Config, checkpoint: str) -> str:
     """How to call a model in the picture."""
     where = Path(checkpoint)
     return f'{Path(cfg.filename).stem}, {where.parent.name}/{where.name}'
-
-
-def _side(name: str, model: nn.Module, batches: Sequence[dict], unbiased: bool) -> Side:
-    """The centred Gram matrix of every block's output for the same images."""
-    inputs = [model.data_preprocessor(dict(data), False)['inputs'] for data in batches]
-    grams = [centred(gram_matrix(xs), unbiased).cpu() for xs in outputs_by_block(model, inputs)]
-    return Side(name, tuple(model.block_ends), torch.stack(grams))
 
 
 def gram_matrix(batches: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -159,37 +145,32 @@ def cka(first: torch.Tensor, second: torch.Tensor) -> list[list[float]]:
 
 def write_cka(path: str, found: CKA) -> None:
     """Write a CSV with a line for every pair of blocks, into a new file."""
-    first, second = found.rows, found.columns
-    names = ('model', 'block', 'end', 'other_model', 'other_block', 'other_end', 'cka')
-    lines = [
-        (first.name, i, first.ends[i], second.name, j, second.ends[j], value)
+    (name, other), (ends, others) = found.names, found.ends
+    rows = (
+        dict(model=name, block=i, end=ends[i])
+        | dict(other_model=other, other_block=j, other_end=others[j], cka=value)
         for i, row in enumerate(found.matrix)
         for j, value in enumerate(row)
-    ]
-    write_csv(path, names, (dict(zip(names, line, strict=True)) for line in lines))
+    )
+    write_csv(path, rows)
 
 
 def draw_cka(path: str, found: CKA) -> None:
     """Write a heat map in grey, dark where CKA is high, block 0 at the lower left.
 
-    Args:
-        path (str): A new .png file, 840 x 720 pixels.
-        found (CKA): The values.
+    The picture is a new .png file of 840 x 720 pixels.
     """
-    matrix = found.matrix
     figure = new_figure(7, 6)
     axes = figure.subplots()
-    image = axes.imshow(matrix, cmap='gray_r', vmin=0, vmax=1, origin='lower')
+    image = axes.imshow(found.matrix, cmap='gray_r', vmin=0, vmax=1, origin='lower')
     figure.colorbar(image, ax=axes, label='CKA')
     whole_numbers(axes.xaxis)
     whole_numbers(axes.yaxis)
-    axes.set_ylabel(f'block of {found.rows.name}')
-    axes.set_xlabel(f'block of {found.columns.name}')
+    axes.set(xlabel=f'block of {found.names[1]}', ylabel=f'block of {found.names[0]}')
     axes.set_title(f'linear CKA, {found.kind}')
-    if max(len(matrix), len(matrix[0])) <= MOST_NUMBERS:
-        for i, row in enumerate(matrix):
-            for j, value in enumerate(row):
-                # White on dark cells.
-                style = dict(color='white' if value > 0.5 else 'black', ha='center', va='center')
-                axes.text(j, i, f'{value:.2f}', fontsize=7, **style)
+    if max(map(len, found.ends)) <= MOST_NUMBERS:
+        for (i, j), value in np.ndenumerate(found.matrix):
+            # White on dark cells.
+            color = 'white' if value > 0.5 else 'black'
+            axes.text(j, i, f'{value:.2f}', fontsize=7, color=color, ha='center', va='center')
     save_png(figure, path)

@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -24,6 +23,7 @@ from mman.utils.flop_count import FlopCount
 DATASETS = {
     'CIFAR10': 'CIFAR-10',
     'Digits': 'scikit-learn digits',
+    'ImageFolder': 'your own images',
     'ImageNet': 'ImageNet-1k',
     'STL10': 'STL-10',
     'SVHN': 'SVHN',
@@ -37,65 +37,24 @@ RECORDS = {
 _FEW = 8
 
 
-@dataclass(frozen=True)
-class Top1:
-    """Top-1 accuracy in %, after the last epoch, of trainings that are on record.
-
-    Args:
-        mean (float): Over the seeds.
-        std (float): Standard deviation over the seeds, of a sample.
-        seeds (int): How many.
-        record (str): Folder of the record, from the root of the repository.
-    """
-
-    mean: float
-    std: float
-    seeds: int
-    record: str
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What there is to say of one config.
-
-    Args:
-        name (str): 'method/file', as :func:`mman.apis.list_models` has it.
-        dataset (str): Name of the data set.
-        epochs (int): Length of the training.
-        num_blocks (int): K.
-        ends (str): Where the blocks end, in words or stage.unit.
-        source (str): Where these ends come from; empty where K leaves no choice.
-        trained (int): Parameters that are trained.
-        parameters (int): Parameters at inference.
-        flops (int): Multiply-adds of one image at inference.
-        top1 (Top1 | None): Of trainings on record, if there are any.
-    """
-
-    name: str
-    dataset: str
-    epochs: int
-    num_blocks: int
-    ends: str
-    source: str
-    trained: int
-    parameters: int
-    flops: int
-    top1: Top1 | None
-
-
-def config_facts(root: Path, name: str) -> Facts:
-    """The facts of a config, its model built as for training.
+def config_facts(root: Path, name: str) -> tuple[dict, dict[str, str]]:
+    """What there is to say of a config, its model built as for training.
 
     Args:
         root (Path): Root of the repository.
         name (str): Out of :func:`mman.apis.list_models`.
+
+    Returns:
+        tuple: Its model in the schema of model-index, the collection None; and the cells of its
+        row in the README, by their headings.
 
     Raises:
         UserError: If the config has no LocalImageClassifier, or names a data
             set that ``DATASETS`` lacks, or its record is missing.
     """
     cfg = apis.load_config(str(root / 'configs' / f'{name}.py'))
-    if cfg.get('dataset_type') not in DATASETS:
+    dataset = DATASETS.get(cfg.get('dataset_type'))
+    if dataset is None:
         raise UserError(
             f'config {name!r}: dataset_type={cfg.get("dataset_type")!r} should be one of '
             f'{", ".join(DATASETS)}; add it to DATASETS of {Path(__file__).name}'
@@ -103,18 +62,39 @@ def config_facts(root: Path, name: str) -> Facts:
     num_blocks, ends, source, trained = _split(_text(cfg.model))
     keys = ('backbone', 'neck', 'head', 'input_shape')
     parameters, flops = _inference(_text({key: cfg.model.get(key) for key in keys}))
-    return Facts(
-        name=name,
-        dataset=DATASETS[cfg.dataset_type],
-        epochs=cfg.train_cfg.max_epochs,
-        num_blocks=num_blocks,
-        ends=ends,
-        source=source,
-        trained=trained,
-        parameters=parameters,
-        flops=flops,
-        top1=_top1(root, RECORDS[name]) if name in RECORDS else None,
-    )
+    entry = {
+        'Name': name,
+        'Metadata': {
+            'Training Data': dataset,
+            'Epochs': cfg.train_cfg.max_epochs,
+            'Local Blocks': num_blocks,
+            'Trained Parameters': trained,
+            'Parameters': parameters,
+            'FLOPs': flops,
+        },
+        'In Collection': None,
+    }
+    cell = ''
+    if name in RECORDS:
+        accuracies, record = _accuracies(root, RECORDS[name])
+        top1 = {'Top 1 Accuracy': round(mean(accuracies), 2)}
+        task = {'Task': 'Image Classification', 'Dataset': dataset, 'Metrics': top1}
+        entry['Results'] = [task]
+        spread = f'{mean(accuracies):.2f} ± {stdev(accuracies):.2f}'
+        cell = f'[{spread}](../../{record}), {len(accuracies)} seeds'
+    entry['Config'] = f'configs/{name}.py'
+    stem = name.split('/')[-1]
+    row = {
+        'config': f'[{stem}]({stem}.py)',
+        'data set': dataset,
+        'K': str(num_blocks),
+        'blocks end at': ends,
+        'split from': source,
+        'trained parameters': f'{trained:,}',
+        'at inference': f'{parameters:,}',
+        'top-1, %': cell,
+    }
+    return entry, row
 
 
 def _text(part: dict) -> str:
@@ -168,22 +148,19 @@ def _inference(network_text: str) -> tuple[int, int]:
     return sum(p.numel() for p in model.parameters()), count.total // 2
 
 
-def _top1(root: Path, pattern: str) -> Top1:
-    """Mean and deviation over the last accuracies of a record."""
+def _accuracies(root: Path, pattern: str) -> tuple[list[float], str]:
+    """The last accuracies of a record in %, one a seed, and its folder from the root."""
     records = root / 'benchmarks' / 'records'
     paths = sorted(records.glob(pattern))
     if len(paths) < 2:
         raise UserError(f'record {pattern!r} should be two or more files below {str(records)!r}')
-    last = [_last_accuracy(path) for path in paths]
-    folder = paths[0].parent.relative_to(root).as_posix()
-    return Top1(mean(last), stdev(last), len(last), folder)
-
-
-def _last_accuracy(path: Path) -> float:
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    found = [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line]
-    if not found or not math.isfinite(found[-1]):
-        raise UserError(
-            f"{str(path)!r} has no last 'accuracy/top1'; it should be of a full training"
-        )
-    return found[-1]
+    last = []
+    for path in paths:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        found = [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line]
+        if not found or not math.isfinite(found[-1]):
+            raise UserError(
+                f"{str(path)!r} has no last 'accuracy/top1'; it should be of a full training"
+            )
+        last.append(found[-1])
+    return last, paths[0].parent.relative_to(root).as_posix()

@@ -1,6 +1,5 @@
 """What every early exit of a classifier takes, and how often it is right."""
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
-from mman.apis.config import set_loader_defaults
 from mman.models.classifiers import check_exits, exit_blocks, exit_logits
-from mman.utils.errors import UserError
 from mman.utils.flop_count import FlopCount
 
+from .inspection import loader_config
 from .plots import new_figure, save_png, whole_numbers
 from .tables import markdown_table, write_csv
 
-HEADINGS = ('block', 'last unit', 'classifier', 'top-1 [%]', 'parameters', 'MFLOPs')
-LINE = dict(color='black', linewidth=1.2, marker='o', markersize=6)
-# Told apart without colour: an exit is a filled circle, the whole network an open square.
-WHOLE = dict(color='black', marker='s', markersize=9, fillstyle='none', linestyle='none')
 _UNITS = ((1e9, 'GFLOPs'), (1e6, 'MFLOPs'), (1e3, 'kFLOPs'))
 
 
@@ -51,35 +45,21 @@ class ExitResult:
     flops: int
 
 
-class UsedParameters(TorchDispatchMode):
-    """Which of a module's parameters are used while the mode is on.
+class _UsedStorages(TorchDispatchMode):
+    """What operations are given: an aux head may hold networks that its prediction leaves out."""
 
-    An aux head may hold networks that its prediction does not run, a decoder
-    for one.
-
-    Args:
-        module (nn.Module): The module.
-
-    Attributes:
-        count (int): Values in those used so far.
-    """
-
-    def __init__(self, module: nn.Module):
+    def __init__(self):
         super().__init__()
-        self._storages = {p.untyped_storage()._cdata: p.numel() for p in module.parameters()}
-        self._used: set[int] = set()
-
-    @property
-    def count(self) -> int:
-        return sum(self._storages[storage] for storage in self._used)
+        self.found: set[int] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        for leaf in tree_leaves((args, kwargs)):
-            if isinstance(leaf, torch.Tensor):
-                storage = leaf.untyped_storage()._cdata
-                if storage in self._storages:
-                    self._used.add(storage)
+        leaves = tree_leaves((args, kwargs))
+        self.found |= {_storage(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor)}
         return func(*args, **(kwargs or {}))
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata
 
 
 def measure_exits(cfg: Config, model: nn.Module) -> list[ExitResult]:
@@ -93,18 +73,15 @@ def measure_exits(cfg: Config, model: nn.Module) -> list[ExitResult]:
         UserError: If there is no test set, or the model has no exits.
     """
     check_exits(model, [])
-    if cfg.get('test_dataloader') is None:
-        raise UserError(f'config {cfg.filename!r} has no test_dataloader, which tells accuracies')
-    set_loader_defaults(cfg)
-    accuracies = exit_accuracies(model, Runner.build_dataloader(cfg.test_dataloader))
+    loader = loader_config(cfg, 'test_dataloader', ', which tells accuracies')
+    accuracies = exit_accuracies(model, Runner.build_dataloader(loader))
     results = []
     for block, accuracy in accuracies.items():
-        parameters, flops = exit_costs(model, block)
-        last = block == model.num_blocks - 1
-        head = model.head if last else model.aux_heads[block]
-        host = getattr(head, 'host', head)
-        unit = model.block_ends[block]
-        results.append(ExitResult(block, unit, type(host).__name__, accuracy, parameters, flops))
+        head = [*model.aux_heads, model.head][block]
+        kind = type(getattr(head, 'host', head)).__name__
+        results.append(
+            ExitResult(block, model.block_ends[block], kind, accuracy, *exit_costs(model, block))
+        )
     return results
 
 
@@ -128,55 +105,52 @@ def exit_accuracies(model: nn.Module, batches: DataLoader) -> dict[int, float]:
 def exit_costs(model: nn.Module, block: int) -> tuple[int, int]:
     """Parameters and operations of one image up to an exit."""
     image = next(model.parameters()).new_zeros(1, *model.input_shape)
-    with UsedParameters(model) as used, FlopCount() as flops:
+    with _UsedStorages() as used, FlopCount() as flops:
         list(exit_logits(model, image, [block]))
-    return used.count, flops.total
+    parameters = (p for p in model.parameters() if _storage(p) in used.found)
+    return sum(p.numel() for p in parameters), flops.total
 
 
 def exit_table(results: Sequence[ExitResult]) -> str:
     """The results as a Markdown table."""
     rows = [
-        (
-            str(one.block),
-            one.units,
-            one.classifier,
-            f'{one.accuracy:.2f}',
-            f'{one.parameters:,}',
-            f'{one.flops / 1e6:,.2f}',
-        )
+        {
+            'block': str(one.block),
+            'last unit': one.units,
+            'classifier': one.classifier,
+            'top-1 [%]': f'{one.accuracy:.2f}',
+            'parameters': f'{one.parameters:,}',
+            'MFLOPs': f'{one.flops / 1e6:,.2f}',
+        }
         for one in results
     ]
-    return markdown_table(HEADINGS, rows, left=(1, 2))
+    return markdown_table(rows, left=(1, 2))
 
 
 def write_exits(path: str, results: Sequence[ExitResult]) -> None:
     """Write all results with plain numbers as CSV, into a new file."""
-    names = [field.name for field in dataclasses.fields(ExitResult)]
-    write_csv(path, names, map(dataclasses.asdict, results))
+    write_csv(path, map(vars, results))
 
 
 def draw_exits(path: str, results: Sequence[ExitResult], title: str) -> None:
-    """Write accuracy by block, and by arithmetic.
+    """Write accuracy by block, and by arithmetic, of results with the whole network last.
 
-    Args:
-        path (str): A new .png file, 1320 x 540 pixels.
-        results (Sequence[ExitResult]): The results, the whole network last.
-        title (str): Above the whole.
+    The picture is a new .png file of 1320 x 540 pixels.
     """
     size, unit = next((s, u) for s, u in _UNITS if results[-1].flops >= s or u == 'kFLOPs')
     figure = new_figure(11, 4.5)
-    axes = figure.subplots(1, 2, sharey=True)
+    left, right = figure.subplots(1, 2, sharey=True)
     accuracies = [one.accuracy for one in results]
     blocks, costs = [one.block for one in results], [one.flops / size for one in results]
-    for axis, places in zip(axes, (blocks, costs), strict=True):
-        axis.plot(places[:-1], accuracies[:-1], label='early exit', **LINE)
-        axis.plot(places[-1:], accuracies[-1:], label='whole network', **WHOLE)
-        axis.grid(color='#cccccc', linewidth=0.6)
-    whole_numbers(axes[0].xaxis)
-    axes[0].set_xlabel('last block that is run')
-    axes[0].set_ylabel('top-1 accuracy [%]')
-    axes[1].set_xlabel(f'arithmetic of one image [{unit}]')
-    axes[1].set_xlim(left=0)
-    axes[0].legend(loc='best')
+    for axes, places in ((left, blocks), (right, costs)):
+        axes.plot(places[:-1], accuracies[:-1], 'ko-', label='early exit')
+        # Told apart without colour.
+        axes.plot(places[-1:], accuracies[-1:], 'ks', fillstyle='none', label='whole network')
+        axes.grid(color='#cccccc', linewidth=0.6)
+    whole_numbers(left.xaxis)
+    left.set(xlabel='last block that is run', ylabel='top-1 accuracy [%]')
+    right.set_xlabel(f'arithmetic of one image [{unit}]')
+    right.set_xlim(left=0)
+    left.legend(loc='best')
     figure.suptitle(title)
     save_png(figure, path)

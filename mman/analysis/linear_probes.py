@@ -12,14 +12,13 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mman.apis.inspection import block_outputs, plain_loader, pooled
+from mman.models.aux_heads.layouts import Pooled
+from mman.models.splitters import Unit
 from mman.utils.errors import UserError
 
+from .inspection import block_outputs, plain_loader
 from .plots import new_figure, save_png, whole_numbers
 from .tables import markdown_table, write_csv
-
-ITERATIONS = 1000
-FIELDS = ('block', 'end', 'features', 'train', 'val', 'converged')
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ def probe_blocks(cfg: Config, model: nn.Module, images: int = 10_000) -> Probes:
     Raises:
         UserError: If the training images are all of one class.
     """
-    loaders = [plain_loader(cfg, 'train_dataloader', images), plain_loader(cfg, 'val_dataloader')]
-    (train, labels, _), (test, truth, right) = (collect(model, loader) for loader in loaders)
+    train, labels, _ = collect(model, plain_loader(cfg, 'train_dataloader', images))
+    test, truth, right = collect(model, plain_loader(cfg, 'val_dataloader'))
     if len(labels.unique()) < 2:
         raise UserError(
             f'images={images} gives training images of one class only; it should be larger'
@@ -102,6 +101,14 @@ def collect(
     return [torch.cat(batches) for batches in features], torch.cat(labels), torch.cat(right)
 
 
+def pooled(features: torch.Tensor, unit: Unit) -> torch.Tensor:
+    """(N, C) of a block's output, whose last unit is ``unit``.
+
+    The mean of a map; of tokens the class token, or their mean without one.
+    """
+    return features if features.ndim == 2 else Pooled(unit.num_extra_tokens)(features)
+
+
 def fit_probe(
     train: torch.Tensor, labels: torch.Tensor, val: torch.Tensor, val_labels: torch.Tensor
 ) -> Probe:
@@ -115,7 +122,7 @@ def fit_probe(
         val (Tensor): (M, C) features to test on.
         val_labels (Tensor): (M, ) classes.
     """
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ITERATIONS))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         model.fit(train.numpy(), labels.numpy())
@@ -130,45 +137,38 @@ def fit_probe(
 def probe_text(found: Probes) -> str:
     """Accuracies in per cent as a Markdown table, and that of the network."""
     rows = [
-        (
-            str(k),
-            end,
-            str(probe.features),
-            f'{probe.train:.2f}',
-            f'{probe.val:.2f}' + ('' if probe.converged else ' (stopped before it had converged)'),
-        )
-        for k, (end, probe) in enumerate(zip(found.ends, found.blocks, strict=True))
+        {
+            'block': str(k),
+            'last unit': end,
+            'features': str(one.features),
+            'train': f'{one.train:.2f}',
+            'val': f'{one.val:.2f}'
+            + ('' if one.converged else ' (stopped before it had converged)'),
+        }
+        for k, (end, one) in enumerate(zip(found.ends, found.blocks, strict=True))
     ]
-    table = markdown_table(('block', 'last unit', 'features', 'train', 'val'), rows, left=())
     title = f'Accuracy [%] of linear probes trained on {found.num_images} images:'
+    table = markdown_table(rows, left=())
     return f'{title}\n\n{table}\n\nThe network itself: {found.network:.2f} (val)'
 
 
 def write_probes(path: str, found: Probes) -> None:
     """Write a CSV with a line for every block, accuracies in per cent, into a new file."""
     pairs = enumerate(zip(found.ends, found.blocks, strict=True))
-    write_csv(path, FIELDS, (dict(block=k, end=end, **vars(one)) for k, (end, one) in pairs))
+    write_csv(path, (dict(block=k, end=end, **vars(one)) for k, (end, one) in pairs))
 
 
 def draw_probes(path: str, found: Probes, title: str) -> None:
     """Write accuracy over blocks, and that of the network as a line across.
 
-    Args:
-        path (str): A new .png file, 840 x 540 pixels.
-        found (Probes): The probes.
-        title (str): Above the whole.
+    The picture is a new .png file of 840 x 540 pixels.
     """
-    probes = found.blocks
     figure = new_figure(7, 4.5)
     axes = figure.subplots()
-    places = range(len(probes))
-    axes.plot(places, [p.val for p in probes], 'ko-', label='linear probe, val')
-    axes.plot(places, [p.train for p in probes], 'o:', color='0.55', label='linear probe, train')
+    axes.plot([p.val for p in found.blocks], 'ko-', label='linear probe, val')
+    axes.plot([p.train for p in found.blocks], 'o:', color='0.55', label='linear probe, train')
     axes.axhline(found.network, color='black', linestyle='--', label='the network itself, val')
     whole_numbers(axes.xaxis)
-    axes.set_xlim(-0.5, len(probes) - 0.5)
-    axes.set_xlabel('block')
-    axes.set_ylabel('accuracy [%]')
-    axes.set_title(title)
+    axes.set(xlabel='block', ylabel='accuracy [%]', title=title)
     figure.legend(loc='outside lower center', ncols=3, frameon=False)
     save_png(figure, path)

@@ -1,9 +1,8 @@
 """A memory plan: a config, backpropagation, recomputation and other K, predicted side by side."""
 
 import copy
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from mmengine.config import Config
@@ -11,11 +10,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mman.apis.memory_budget import plan_budget
-from mman.apis.memory_prediction import (
-    MemoryReport,
-    measure_memory,
-    predict_memory,
-)
+from mman.apis.memory_prediction import MemoryReport, measure_memory, predict_memory
 from mman.apis.models import build_local_model
 from mman.models.recompute import Recompute
 from mman.registry import TASK_UTILS, register_all_modules
@@ -27,46 +22,27 @@ SMALLEST_BATCH = 2  # BatchNorm needs more than one value per channel.
 
 @dataclass(frozen=True)
 class Variant:
-    """A config that is to be compared.
+    """A config that could be trained, and the bytes of its training iteration.
 
     Args:
         name (str): What to call it.
         cfg (Config): The config.
-        is_config (bool): Whether it is the user's own, unchanged.
-    """
-
-    name: str
-    cfg: Config
-    is_config: bool
-
-
-@dataclass(frozen=True)
-class VariantMemory(Variant):
-    """A variant with the bytes of its training iteration.
-
-    Args:
-        report (MemoryReport): The prediction.
+        is_config (bool): Whether it is the user's own, unchanged. Defaults to False.
+        report (MemoryReport | None): The prediction. Defaults to None, not made yet.
         measured (int | None): Peak bytes of a real iteration; None if none was
             run, or it ran out of memory. Defaults to None.
     """
 
-    report: MemoryReport
+    name: str
+    cfg: Config
+    is_config: bool = False
+    report: MemoryReport | None = None
     measured: int | None = None
-
-    @property
-    def num_blocks(self) -> int:
-        """K."""
-        return len(self.report.blocks)
 
     @property
     def recompute(self) -> str:
         """What is recomputed, as a word or names joined by '+'."""
         return _recompute_name(self.cfg.model.get('recompute', 'none'))
-
-    @property
-    def is_bp(self) -> bool:
-        """Whether it is backpropagation that recomputes nothing."""
-        return self.num_blocks == 1 and not Recompute(self.cfg.model.get('recompute', 'none')).parts
 
     def breakdown(self, block: int | None = None) -> dict[str, int]:
         """Bytes by kind at the peak of a block; they sum up to it.
@@ -91,7 +67,7 @@ class MemoryOverview:
     """What :func:`plan_memory` found.
 
     Args:
-        rows (list[VariantMemory]): All variants that can be had.
+        rows (list[Variant]): All variants that can be had, with their reports.
         batch_size (int): Images of a batch.
         budget (float | None): GiB that should suffice, if that was asked.
         device (str | None): Where iterations were measured, 'cuda' or 'cpu'.
@@ -99,19 +75,20 @@ class MemoryOverview:
             what was chosen for the budget.
     """
 
-    rows: list[VariantMemory]
+    rows: list[Variant]
     batch_size: int
     budget: float | None
     device: str | None
     notes: list[str]
 
     @property
-    def bp(self) -> VariantMemory | None:
-        """The row of backpropagation, if it is there."""
-        return next((row for row in self.rows if row.is_bp), None)
+    def bp(self) -> Variant | None:
+        """The row of backpropagation that recomputes nothing, if it is there."""
+        plain = (r for r in self.rows if len(r.report.blocks) == 1 and r.recompute == 'none')
+        return next(plain, None)
 
     @property
-    def config(self) -> VariantMemory:
+    def config(self) -> Variant:
         """The row of the user's own config."""
         return next(row for row in self.rows if row.is_config)
 
@@ -140,20 +117,24 @@ def plan_memory(
     """
     register_all_modules()
     init_default_scope(cfg.get('default_scope', 'mman'))
-    size = batch_size or _config_batch(cfg)
+    size = batch_size or train_batch(cfg, ': change it or give a batch size (--batch)')
     rows, notes = [], []
     for variant in variants(cfg):
         tell(f'predicting {variant.name}')
         try:
-            rows.append(predicted(variant, size))
+            rows.append(replace(variant, report=predicted(variant.cfg, size)))
         except UserError as error:
             if variant.is_config:
                 raise
             notes.append(f'No row for {variant.name}: {error}')
     if budget is not None:
         tell(f'choosing for {budget:g} GiB')
-        chosen, note = _chosen(cfg, budget, size)
-        rows, notes = rows + chosen, [*notes, note]
+        try:
+            row, note = _chosen(cfg, budget, size)
+            rows.append(row)
+        except UserError as error:
+            note = f'No row chosen for {budget:g} GiB: {error}'
+        notes.append(note)
     device = None
     if measure:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
@@ -161,6 +142,21 @@ def plan_memory(
             tell(f'measuring {row.name} on {device}')
             rows[k] = measured(row, size, device)
     return MemoryOverview(rows, size, budget, device, notes)
+
+
+def train_batch(cfg: Config, hint: str = '') -> int:
+    """``train_dataloader.batch_size``.
+
+    Raises:
+        UserError: If it is missing or too small; ``hint`` ends the message.
+    """
+    size = (cfg.get('train_dataloader') or {}).get('batch_size')
+    if not isinstance(size, int) or size < SMALLEST_BATCH:
+        raise UserError(
+            f'train_dataloader.batch_size={size!r} should be an integer from {SMALLEST_BATCH} '
+            f'on{hint}'
+        )
+    return size
 
 
 def variants(cfg: Config) -> list[Variant]:
@@ -173,8 +169,7 @@ def variants(cfg: Config) -> list[Variant]:
         UserError: If the config has no local blocks, no ``optim_wrapper``, or
             its model cannot be built.
     """
-    with named_errors(cfg.get('model') or {}, 'model'):
-        model = build_local_model(cfg)
+    model = build_local_model(cfg)
     if cfg.get('optim_wrapper') is None:
         raise UserError('optim_wrapper is missing: the state of the optimizers takes memory too')
     count, own = model.num_blocks, cfg.model.get('recompute', 'none')
@@ -183,53 +178,22 @@ def variants(cfg: Config) -> list[Variant]:
     found: dict[tuple, Variant] = {}
     for num_blocks, recompute in wanted:
         key = (num_blocks, Recompute(recompute).parts)
+        name = 'BP' if num_blocks == 1 else f'K = {num_blocks}'
+        name += f', recompute {_recompute_name(recompute)}' if key[1] else ''
         is_config = key == (count, Recompute(own).parts)
-        changed = _changed(cfg, num_blocks if num_blocks != count else None, recompute)
-        found.setdefault(key, Variant(_name(num_blocks, recompute, is_config), changed, is_config))
+        changed = copy.deepcopy(cfg)
+        changed.model.recompute = recompute
+        if num_blocks != count and num_blocks == 1:
+            changed.model.splitter = dict(type='LocalBlockSplitter', num_blocks=1)
+        elif num_blocks != count:
+            changed.model.splitter.num_blocks = num_blocks
+        variant = Variant(name + (' (config)' if is_config else ''), changed, is_config)
+        found.setdefault(key, variant)
     return list(found.values())
 
 
-def predicted(variant: Variant, batch_size: int) -> VariantMemory:
-    """The variant with its predicted bytes.
-
-    Raises:
-        UserError: If it cannot be built or run.
-    """
-    with named_errors(variant.cfg.model, 'model'):
-        report = predict_memory(variant.cfg, batch_size)
-    return VariantMemory(variant.name, variant.cfg, variant.is_config, report)
-
-
-def measured(row: VariantMemory, batch_size: int, device: str) -> VariantMemory:
-    """The row with the peak bytes of a real iteration, None if memory ran out."""
-    try:
-        return dataclasses.replace(row, measured=measure_memory(row.cfg, batch_size, device))
-    except torch.OutOfMemoryError:
-        return row
-
-
-def _config_batch(cfg: Config) -> int:
-    """``train_dataloader.batch_size``."""
-    size = (cfg.get('train_dataloader') or {}).get('batch_size')
-    if not isinstance(size, int) or size < SMALLEST_BATCH:
-        raise UserError(
-            f'train_dataloader.batch_size={size!r} should be an integer from {SMALLEST_BATCH} on: '
-            'change it or give a batch size (--batch)'
-        )
-    return size
-
-
-def _chosen(cfg: Config, budget: float, size: int) -> tuple[list[VariantMemory], str]:
-    """The row chosen for a budget, none where nothing fits, and a line on it."""
-    limits = {key: value for key, value in (cfg.get('memory_budget') or {}).items() if key != 'gib'}
-    try:
-        plan = plan_budget(cfg, budget, size, **limits)
-    except UserError as error:
-        return [], f'No row chosen for {budget:g} GiB: {error}'
-    changed = copy.deepcopy(cfg)
-    plan.apply(changed)
-    name = f'chosen for {budget:g} GiB: K = {len(plan.ends)}, recompute {plan.recompute}'
-    return [VariantMemory(name, changed, False, plan.report)], str(plan)
+def _recompute_name(recompute) -> str:
+    return recompute if isinstance(recompute, str) else '+'.join(recompute) or 'none'
 
 
 def _neighbours(cfg: Config, model: nn.Module) -> list[int]:
@@ -250,28 +214,38 @@ def _neighbours(cfg: Config, model: nn.Module) -> list[int]:
             return False
         return True
 
-    smaller = next(filter(fits, range(model.num_blocks - 1, 1, -1)), None)
-    larger = next(filter(fits, range(model.num_blocks + 1, most + 1)), None)
-    return [other for other in (smaller, larger) if other is not None]
+    ways = (range(model.num_blocks - 1, 1, -1), range(model.num_blocks + 1, most + 1))
+    nearest = (next(filter(fits, way), None) for way in ways)
+    return [other for other in nearest if other is not None]
 
 
-def _changed(cfg: Config, num_blocks: int | None, recompute) -> Config:
-    """A copy with another K, unless that is None, and another recomputation."""
+def predicted(cfg: Config, batch_size: int) -> MemoryReport:
+    """:func:`.predict_memory`; what a constructor raises names its place in the config.
+
+    Raises:
+        UserError: If it cannot be built or run.
+    """
+    with named_errors(cfg.to_dict(), ''):
+        return predict_memory(cfg, batch_size)
+
+
+def measured(row: Variant, batch_size: int, device: str) -> Variant:
+    """The row with the peak bytes of a real iteration, None if memory ran out."""
+    try:
+        return replace(row, measured=measure_memory(row.cfg, batch_size, device))
+    except torch.OutOfMemoryError:
+        return row
+
+
+def _chosen(cfg: Config, budget: float, size: int) -> tuple[Variant, str]:
+    """The row chosen for a budget, and a line on it.
+
+    Raises:
+        UserError: If nothing fits.
+    """
+    limits = {key: value for key, value in (cfg.get('memory_budget') or {}).items() if key != 'gib'}
+    plan = plan_budget(cfg, budget, size, **limits)
     changed = copy.deepcopy(cfg)
-    changed.model.recompute = recompute
-    if num_blocks == 1:
-        changed.model.splitter = dict(type='LocalBlockSplitter', num_blocks=1)
-    elif num_blocks is not None:
-        changed.model.splitter.num_blocks = num_blocks
-    return changed
-
-
-def _name(num_blocks: int, recompute, is_config: bool) -> str:
-    name = 'BP' if num_blocks == 1 else f'K = {num_blocks}'
-    if Recompute(recompute).parts:
-        name += f', recompute {_recompute_name(recompute)}'
-    return name + (' (config)' if is_config else '')
-
-
-def _recompute_name(recompute) -> str:
-    return recompute if isinstance(recompute, str) else '+'.join(recompute) or 'none'
+    plan.apply(changed)
+    name = f'chosen for {budget:g} GiB: K = {len(plan.ends)}, recompute {plan.recompute}'
+    return Variant(name, changed, report=plan.report), str(plan)

@@ -41,9 +41,9 @@ def save_png(figure: Figure, path: str | Path, overwrite: bool = False) -> None:
         figure.savefig(file, format='png')
 
 
-def whole_numbers(axis: Axis, **kwargs) -> None:
-    """Put ticks at whole numbers only; ``kwargs`` are those of ``MaxNLocator``."""
-    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, **kwargs))
+def whole_numbers(axis: Axis) -> None:
+    """Put ticks at whole numbers only."""
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def legend_below(figure: Figure, axes: Axes) -> None:

@@ -21,12 +21,25 @@ def read_starts(run: str, file: str) -> list[list[dict]]:
     folder = Path(run)
     if not folder.is_dir():
         raise UserError(f'run {run!r} should be an existing folder, a work dir of tools/train.py')
-    own = [folder / file] if (folder / file).is_file() else []
     # Their names are times, so that their order is that of the starts.
-    paths = own or sorted(folder.glob(f'*/{file}'))
+    paths = [folder / file] if (folder / file).is_file() else sorted(folder.glob(f'*/{file}'))
     if not paths:
         raise UserError(f'run {run!r} has no {file}, nor has any folder in it')
     return [_read(path) for path in paths]
+
+
+def _read(path: Path) -> list[dict]:
+    """One JSON object a line; a last line that was cut off is left out."""
+    *lines, rest = path.read_text().split('\n')
+    records = []
+    for number, line in enumerate([*lines, rest] if rest else lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number > len(lines):
+                break
+            raise UserError(f'line {number} of {str(path)!r} is not JSON: {error}') from error
+    return records
 
 
 def join(starts: Iterable[Sequence[dict]], key: str) -> list[dict]:
@@ -40,23 +53,6 @@ def join(starts: Iterable[Sequence[dict]], key: str) -> list[dict]:
         key (str): Their place in training, such as 'iter'.
     """
     joined: list[dict] = []
-    for records in starts:
-        if records:
-            joined = [one for one in joined if one[key] < records[0][key]]
-            joined += records
+    for records in filter(None, starts):
+        joined = [one for one in joined if one[key] < records[0][key]] + list(records)
     return joined
-
-
-def _read(path: Path) -> list[dict]:
-    """One JSON object a line; a last line that was cut off is left out."""
-    *lines, rest = path.read_text().split('\n')
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise UserError(f'line {number} of {str(path)!r} is not JSON: {error}') from error
-    try:
-        return records + ([json.loads(rest)] if rest else [])
-    except json.JSONDecodeError:
-        return records

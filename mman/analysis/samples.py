@@ -1,40 +1,22 @@
 """Training samples as the model is given them: augmented, with their classes."""
 
-import copy
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner, set_random_seed
 from mmpretrain.structures import DataSample
 
-from mman.apis.config import set_loader_defaults
-from mman.apis.inspection import built_model
-from mman.utils.errors import UserError
+from mman.apis.memory_budget import apply_memory_budget
+from mman.apis.models import build_model
 
+from .inspection import loader_config
 from .plots import new_figure, save_png
 
-INCH = 1.3
-CHARACTERS = 20
 
-
-@dataclass(frozen=True)
-class Samples:
-    """Images as a model is given them, normalisation undone.
-
-    Args:
-        images (Tensor): Uint8, (N, C, H, W), in the model's order of colours.
-        names (list[str]): Their classes, N of them.
-    """
-
-    images: torch.Tensor
-    names: list[str]
-
-
-def read_samples(cfg: Config, count: int, seed: int = 0) -> Samples:
+def read_samples(cfg: Config, count: int, seed: int = 0) -> tuple[torch.Tensor, list[str]]:
     """One batch of the training set, through its pipeline and the model's data preprocessor.
 
     Args:
@@ -42,14 +24,16 @@ def read_samples(cfg: Config, count: int, seed: int = 0) -> Samples:
         count (int): Images, or all if they are fewer.
         seed (int): Of their choice and augmentation. Defaults to 0.
 
+    Returns:
+        tuple: Images, normalisation undone, uint8 (N, C, H, W) in the model's order of colours;
+        and the names of their classes.
+
     Raises:
         UserError: If the config lacks either.
     """
-    if cfg.get('train_dataloader') is None:
-        raise UserError(f'config {cfg.filename!r} has no train_dataloader')
-    preprocessor = built_model(cfg).data_preprocessor
-    set_loader_defaults(cfg)
-    loader = copy.deepcopy(dict(cfg.train_dataloader))
+    loader = loader_config(cfg, 'train_dataloader')
+    apply_memory_budget(cfg)
+    preprocessor = build_model(cfg).data_preprocessor
     loader.pop('batch_sampler', None)
     # No workers: they would be seeded anew.
     loader.update(batch_size=count, num_workers=0, persistent_workers=False, drop_last=False)
@@ -62,44 +46,38 @@ def read_samples(cfg: Config, count: int, seed: int = 0) -> Samples:
     if preprocessor._enable_normalize:
         images = images * preprocessor.std + preprocessor.mean
     pixels = images.round().clamp(0, 255).to(torch.uint8)
-    return Samples(pixels, [label_name(sample, classes) for sample in data['data_samples']])
+    return pixels, [label_name(sample, classes) for sample in data['data_samples']]
 
 
 def label_name(sample: DataSample, classes: Sequence[str] | None) -> str:
     """The class of a sample, or those it was mixed from, the larger share first."""
-    scores = sample.get('gt_score')
-    if scores is None or (scores > 0).sum() == 1:
-        label = sample.gt_label.item() if scores is None else scores.argmax().item()
-        return _name(label, classes)
-    shares = [
-        f'{_name(label, classes)} {scores[label]:.2f}'
-        for label in scores.argsort(descending=True).tolist()
-        if scores[label] > 0
-    ]
-    return ' + '.join(shares)
+    if 'gt_score' not in sample:
+        return _name(sample.gt_label.item(), classes)
+    scores, labels = sample.gt_score.sort(descending=True)
+    names = [_name(label, classes) for label in labels[scores > 0].tolist()]
+    if len(names) == 1:
+        return names[0]
+    return ' + '.join(f'{name} {score:.2f}' for name, score in zip(names, scores, strict=False))
 
 
 def _name(label: int, classes: Sequence[str] | None) -> str:
-    return str(label) if classes is None else str(classes[label])
+    return str(label if classes is None else classes[label])
 
 
-def draw_samples(path: str, samples: Samples, title: str) -> None:
+def draw_samples(path: str, images: torch.Tensor, names: Sequence[str], title: str) -> None:
     """Write the images in rows, the class of each above it.
 
-    Args:
-        path (str): A new .png file, 130 x 150 pixels an image and a title.
-        samples (Samples): The images.
-        title (str): Above the whole.
+    The picture is a new .png file of 130 x 150 pixels an image, and a title.
     """
-    count = len(samples.names)
+    count = len(names)
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    figure = new_figure(INCH * max(columns, 2), (INCH + 0.2) * rows + 0.3, dpi=100)
+    figure = new_figure(1.3 * max(columns, 2), 1.5 * rows + 0.3, dpi=100)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for axes, image, name in zip(grid.flat, samples.images, samples.names, strict=False):
+    for axes, image, name in zip(grid.flat, images, names, strict=False):
         axes.imshow(image.permute(1, 2, 0).squeeze(), cmap='gray', vmin=0, vmax=255)
-        axes.set_title(textwrap.shorten(name, CHARACTERS, placeholder=' ...'), fontsize=7)
+        axes.set_title(textwrap.shorten(name, 20, placeholder=' ...'), fontsize=7)
     figure.suptitle(title, fontsize=9)
     save_png(figure, path)

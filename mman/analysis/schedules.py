@@ -4,20 +4,17 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, groupby
 
-from matplotlib.axes import Axes
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
-from mman.apis.config import set_loader_defaults
-from mman.apis.inspection import local_model
-from mman.registry import PARAM_SCHEDULERS, register_all_modules
+from mman.registry import PARAM_SCHEDULERS
 from mman.utils.build_errors import named_errors
 from mman.utils.errors import UserError
 
+from .inspection import loader_config, local_model
 from .plots import LINES, legend_below, new_figure, save_png
 from .tables import write_csv
 
@@ -36,34 +33,31 @@ class TrainingLength:
     epoch_length: int
     by_epoch: bool
 
+    @property
+    def epochs(self) -> int:
+        """In all; a loop over iterations counts as one."""
+        return self.iterations // self.epoch_length if self.by_epoch else 1
+
 
 @dataclass(frozen=True)
 class Schedule:
     """Learning rate and momentum of blocks that have them in common.
 
-    Values hold from their iteration to the next.
-
     Args:
         blocks (tuple[int, ...]): Numbers of the blocks.
-        iterations (tuple[int, ...]): From 0, where a value changes.
-        rates (tuple[float, ...]): Of the first parameter group, as in the log.
-        momenta (tuple[float, ...]): Likewise.
+        points (list[tuple[int, float, float]]): Iterations from 0, where a value changes, and
+            rate and momentum from there on, those of the first parameter group, as in the log.
     """
 
     blocks: tuple[int, ...]
-    iterations: tuple[int, ...]
-    rates: tuple[float, ...]
-    momenta: tuple[float, ...]
+    points: list[tuple[int, float, float]]
 
     @property
     def name(self) -> str:
         """'block 3' or 'blocks 0 - 2, 4'."""
-        spans: list[list[int]] = []
-        for block in self.blocks:
-            if spans and spans[-1][-1] == block - 1:
-                spans[-1].append(block)
-            else:
-                spans.append([block])
+        # Neighbours are as far from their places in the list as each other.
+        runs = groupby(enumerate(self.blocks), lambda pair: pair[1] - pair[0])
+        spans = [[block for _, block in run] for _, run in runs]
         texts = [str(s[0]) if len(s) == 1 else f'{s[0]} - {s[-1]}' for s in spans]
         return f'block{"s" if len(self.blocks) > 1 else ""} {", ".join(texts)}'
 
@@ -85,37 +79,7 @@ def read_schedules(
     """
     # The model first: it costs less than the data, if something is wrong.
     model = local_model(cfg).train()
-    length = training_length(cfg, epoch_length or _counted_length(cfg))
-    return length, block_schedules(cfg, model, length)
-
-
-def training_length(cfg: Config, epoch_length: int) -> TrainingLength:
-    """How long the config trains.
-
-    Raises:
-        UserError: If ``train_cfg`` does not say it.
-    """
-    train = cfg.get('train_cfg') or {}
-    by_epoch = train.get('by_epoch', train.get('type') == 'EpochBasedTrainLoop')
-    key = 'max_epochs' if by_epoch else 'max_iters'
-    count = train.get(key)
-    if not isinstance(count, int) or count < 1:
-        raise UserError(f'train_cfg.{key}={count!r} should be an integer from 1 on')
-    return TrainingLength(count * epoch_length if by_epoch else count, epoch_length, by_epoch)
-
-
-def block_schedules(cfg: Config, model: nn.Module, length: TrainingLength) -> list[Schedule]:
-    """The schedules of all blocks, those alike as one.
-
-    Args:
-        cfg (Config): Has ``optim_wrapper`` and maybe ``param_scheduler``.
-        model (nn.Module): Its LocalImageClassifier.
-        length (TrainingLength): How long it is trained.
-
-    Raises:
-        UserError: If the config has no ``optim_wrapper``, or a scheduler cannot
-            be built.
-    """
+    length = _length(cfg, epoch_length)
     if cfg.get('optim_wrapper') is None:
         raise UserError(f'config {cfg.filename!r} has no optim_wrapper')
     wrappers = build_optim_wrapper(model, _in_float32(cfg.optim_wrapper))
@@ -124,16 +88,25 @@ def block_schedules(cfg: Config, model: nn.Module, length: TrainingLength) -> li
         wrapper = wrappers[block.name]
         own = (wrapper.get_lr(), wrapper.get_momentum(), _of_block(cfg, block.name))
         groups.setdefault(repr(own), []).append(k)
-    return [_schedule(cfg, model, wrappers, blocks, length) for blocks in groups.values()]
+    schedules = []
+    for blocks in groups.values():
+        name = model.local_blocks[blocks[0]].name
+        points = _points(wrappers[name], _of_block(cfg, name), length)
+        schedules.append(Schedule(tuple(blocks), points))
+    return length, schedules
 
 
-def _schedule(
-    cfg: Config, model: nn.Module, wrappers: Mapping, blocks: list[int], length: TrainingLength
-) -> Schedule:
-    """The schedule of the first of some blocks that are alike."""
-    name = model.local_blocks[blocks[0]].name
-    points = _points(wrappers[name], _of_block(cfg, name), length)
-    return Schedule(tuple(blocks), *map(tuple, zip(*points, strict=True)))
+def _length(cfg: Config, epoch_length: int | None) -> TrainingLength:
+    train = cfg.get('train_cfg') or {}
+    by_epoch = train.get('by_epoch', train.get('type') == 'EpochBasedTrainLoop')
+    key = 'max_epochs' if by_epoch else 'max_iters'
+    count = train.get(key)
+    if not isinstance(count, int) or count < 1:
+        raise UserError(f'train_cfg.{key}={count!r} should be an integer from 1 on')
+    if epoch_length is None:
+        loader = loader_config(cfg, 'train_dataloader', ': give --epoch-length')
+        epoch_length = len(Runner.build_dataloader(loader, seed=0))
+    return TrainingLength(count * epoch_length if by_epoch else count, epoch_length, by_epoch)
 
 
 def _points(
@@ -152,21 +125,17 @@ def _points(
             now = (wrapper.get_lr()['lr'][0], wrapper.get_momentum()['momentum'][0])
             if not points or points[-1][1:] != now:
                 points.append((start, *now))
-            for scheduler in each_iteration:
-                scheduler.step()
             # A loop over iterations ends no epoch before it ends itself.
-            if length.by_epoch and (start + stride) % length.epoch_length == 0:
-                for scheduler in each_epoch:
-                    scheduler.step()
+            ends = length.by_epoch and (start + stride) % length.epoch_length == 0
+            for scheduler in each_iteration + (each_epoch if ends else []):
+                scheduler.step()
     return points
 
 
 def _build(scheduler: dict, wrapper: OptimWrapper, length: TrainingLength):
     """A scheduler with the defaults that the Runner gives it."""
-    by_epoch = scheduler.get('by_epoch', True)
-    # A loop over iterations counts as one epoch.
-    epochs = length.iterations // length.epoch_length if length.by_epoch else 1
-    scheduler = {'end': epochs if by_epoch else length.iterations, **copy.deepcopy(scheduler)}
+    end = length.epochs if scheduler.get('by_epoch', True) else length.iterations
+    scheduler = {'end': end, **copy.deepcopy(scheduler)}
     with named_errors(scheduler, 'param_scheduler'):
         return PARAM_SCHEDULERS.build(
             scheduler, default_args=dict(optimizer=wrapper, epoch_length=length.epoch_length)
@@ -185,47 +154,35 @@ def _of_block(cfg: Config, name: str) -> list[dict]:
 
 def _in_float32(optim_wrapper: dict) -> dict:
     """The optimizer wrapper's config without mixed precision, which needs a GPU."""
-    cfg = copy.deepcopy(dict(optim_wrapper))
-    if 'Amp' in str(cfg.get('type')):
-        cfg['type'] = 'BlockOptimWrapper'
-        for key in ('dtype', 'loss_scale'):
-            cfg.pop(key, None)
-    return cfg
-
-
-def _counted_length(cfg: Config) -> int:
-    """Iterations of an epoch in one process."""
-    if cfg.get('train_dataloader') is None:
-        raise UserError(f'config {cfg.filename!r} has no train_dataloader: give --epoch-length')
-    register_all_modules()
-    set_loader_defaults(cfg)
-    return len(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+    if 'Amp' not in str(optim_wrapper.get('type')):
+        return optim_wrapper
+    kept = {key: v for key, v in optim_wrapper.items() if key not in ('dtype', 'loss_scale')}
+    return kept | dict(type='BlockOptimWrapper')
 
 
 def schedule_text(length: TrainingLength, schedules: Sequence[Schedule]) -> str:
     """The length, and what the schedules are, a line each."""
     text = f'{length.iterations} iterations'
     if length.by_epoch:
-        epochs = length.iterations // length.epoch_length
-        text += f', {epochs} epochs of {length.epoch_length}'
-    lines = [
-        f'{one.name}: lr {one.rates[0]:.4g} at first, {max(one.rates):.4g} at most, '
-        f'{one.rates[-1]:.4g} at last'
-        for one in schedules
-    ]
-    return '\n'.join([text, *lines])
+        text += f', {length.epochs} epochs of {length.epoch_length}'
+    for one in schedules:
+        rates = [rate for _, rate, _ in one.points]
+        text += (
+            f'\n{one.name}: lr {rates[0]:.4g} at first, {max(rates):.4g} at most, '
+            f'{rates[-1]:.4g} at last'
+        )
+    return text
 
 
 def write_schedules(path: str, schedules: Sequence[Schedule]) -> None:
     """Write a CSV with a line for every block and change, into a new file."""
-    fields = ('block', 'iteration', 'lr', 'momentum')
-    lines = [
-        dict(zip(fields, (block, *point), strict=True))
+    rows = (
+        dict(block=block, iteration=iteration, lr=rate, momentum=momentum)
         for one in schedules
         for block in one.blocks
-        for point in zip(one.iterations, one.rates, one.momenta, strict=True)
-    ]
-    write_csv(path, fields, lines)
+        for iteration, rate, momentum in one.points
+    )
+    write_csv(path, rows)
 
 
 def draw_schedules(
@@ -233,21 +190,19 @@ def draw_schedules(
 ) -> None:
     """Write learning rates above, momenta below, over iterations, epochs at the top.
 
-    Args:
-        path (str): A new .png file, 960 x 720 pixels.
-        length (TrainingLength): How long training goes.
-        schedules (Sequence[Schedule]): The schedules, a line for each.
-        title (str): Above the whole.
+    The picture is a new .png file of 960 x 720 pixels.
     """
     figure = new_figure(8, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    _draw(upper, schedules, [one.rates for one in schedules], length)
-    _draw(lower, schedules, [one.momenta for one in schedules], length)
+    for one, style in zip(schedules, cycle(LINES), strict=False):
+        # The last values hold to the end.
+        points = [*one.points, (length.iterations, *one.points[-1][1:])]
+        steps, rates, momenta = zip(*points, strict=True)
+        for axes, values in ((upper, rates), (lower, momenta)):
+            axes.plot(steps, values, drawstyle='steps-post', label=one.name, **style)
     upper.set_ylabel('learning rate')
     upper.set_ylim(bottom=0)
-    lower.set_ylabel('momentum')
-    lower.set_ylim(0, 1)
-    lower.set_xlabel('iteration')
+    lower.set(xlabel='iteration', ylabel='momentum', ylim=(0, 1))
     if length.by_epoch:
         size = length.epoch_length
         top = upper.secondary_xaxis('top', (lambda x: x / size, lambda x: x * size))
@@ -255,12 +210,3 @@ def draw_schedules(
     legend_below(figure, upper)
     figure.suptitle(title)
     save_png(figure, path)
-
-
-def _draw(
-    axes: Axes, schedules: Sequence[Schedule], values: Sequence[tuple], length: TrainingLength
-) -> None:
-    for schedule, line, style in zip(schedules, values, cycle(LINES), strict=False):
-        # The last value holds to the end.
-        steps = [*schedule.iterations, length.iterations]
-        axes.plot(steps, [*line, line[-1]], drawstyle='steps-post', label=schedule.name, **style)

@@ -1,12 +1,11 @@
 """How a config cuts its network into local blocks, and what each has."""
 
-from collections.abc import Iterable
-
 from mmengine.config import Config
 from torch import nn
 
-from mman.apis.inspection import local_model
 from mman.models.classifiers.block_table import block_table
+
+from .inspection import local_model
 
 
 def split_text(cfg: Config) -> str:
@@ -30,8 +29,7 @@ def parameter_text(model: nn.Module) -> str:
         'frozen momentum parameters': [p for p in heads if not p.requires_grad],
     }
     width = max(map(len, lines)) + 1
-    return '\n'.join(f'{f"{name}:":<{width}} {_count(group):>11,}' for name, group in lines.items())
-
-
-def _count(parameters: Iterable[nn.Parameter]) -> int:
-    return sum(p.numel() for p in parameters)
+    return '\n'.join(
+        f'{f"{name}:":<{width}} {sum(p.numel() for p in group):>11,}'
+        for name, group in lines.items()
+    )

@@ -7,55 +7,42 @@ from typing import Any
 
 
 def markdown_table(
-    headings: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    left: Collection[int] = (0,),
-    padded: bool = True,
+    rows: Sequence[Mapping[str, str]], left: Collection[int] = (0,), padded: bool = True
 ) -> str:
     """A Markdown table.
 
     Args:
-        headings (Sequence[str]): Of the columns.
-        rows (Iterable[Sequence[str]]): Cells, as many in each row.
+        rows (Sequence[Mapping]): One or more, each the cells by their headings.
         left (Collection[int]): Columns that are flush left; the others are
             flush right. Defaults to the first.
         padded (bool): Whether columns have even widths in plain text too.
             Defaults to True.
     """
-    lines = [list(headings), *map(list, rows)]
-    widths = [0] * len(headings)
-    if padded:
-        # A rule of less than three characters is no table to some readers.
-        widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     columns = []
-    for k, (column, width) in enumerate(zip(zip(*lines, strict=True), widths, strict=True)):
-        dashes = '-' * (max(width, 3) - 1)
-        rule = f':{dashes}' if k in left else f'{dashes}:'
+    for k, column in enumerate(zip(rows[0], *(row.values() for row in rows), strict=True)):
+        # A rule of less than three characters is no table to some readers.
+        width = max(3, *map(len, column)) if padded else 0
+        dashes = '-' * (max(3, width) - 1)
         flush = str.ljust if k in left else str.rjust
         name, *cells = (flush(cell, width) for cell in column)
-        columns.append([name, rule, *cells])
+        columns.append([name, f':{dashes}' if k in left else f'{dashes}:', *cells])
     return '\n'.join(f'| {" | ".join(line)} |' for line in zip(*columns, strict=True))
 
 
-def write_csv(
-    path: str | Path,
-    fields: Sequence[str],
-    rows: Iterable[Mapping[str, Any]],
-    overwrite: bool = False,
-) -> None:
+def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], overwrite: bool = False) -> None:
     """Write a CSV file with a line of headings; a value that a row lacks is left empty.
 
     Args:
         path (str | Path): The file.
-        fields (Sequence[str]): Headings, keys of the rows.
-        rows (Iterable[Mapping]): The values.
+        rows (Iterable[Mapping]): Values by their headings.
         overwrite (bool): Whether the file may exist. Defaults to False.
 
     Raises:
         FileExistsError: If it exists and must not.
     """
+    rows = list(rows)
     with open(path, 'w' if overwrite else 'x', newline='') as file:
-        writer = csv.DictWriter(file, fields)
+        writer = csv.DictWriter(file, dict.fromkeys(name for row in rows for name in row))
         writer.writeheader()
         writer.writerows(rows)
 

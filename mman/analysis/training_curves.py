@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
-
-from matplotlib.axes import Axes
 
 from mman.utils.errors import UserError
 
@@ -75,8 +74,7 @@ def _unit(records: list[dict], starts: list[list[dict]]) -> str:
     """A validation has no iteration of its own; its step is the epoch where there are epochs."""
     if 'iter' in records[0] or any('block_loss' in key for key in records[0]):
         return 'iteration'
-    epochs = any('epoch' in one for start in starts for one in start)
-    return 'epoch' if epochs else 'iteration'
+    return 'epoch' if any('epoch' in one for start in starts for one in start) else 'iteration'
 
 
 def curve_text(curves: Sequence[Curve]) -> str:
@@ -88,40 +86,29 @@ def curve_text(curves: Sequence[Curve]) -> str:
 
 def write_curves(path: str, curves: Sequence[Curve]) -> None:
     """Write a CSV with a line for every point, into a new file."""
-    lines = [
+    rows = (
         dict(run=one.run, key=one.key, unit=one.unit, step=step, value=value)
         for one in curves
         for step, value in zip(one.steps, one.values, strict=True)
-    ]
-    write_csv(path, ('run', 'key', 'unit', 'step', 'value'), lines)
+    )
+    write_csv(path, rows)
 
 
 def draw_curves(path: str, curves: Sequence[Curve]) -> None:
-    """Write a panel for every key, with a line for every run and its name at the end of it.
+    """Write a panel for every key, with a line for every run; all runs have the same keys.
 
-    Args:
-        path (str): A new .png file, 720 x 540 pixels a panel.
-        curves (Sequence[Curve]): The curves, all runs with the same keys.
+    The picture is a new .png file of 720 x 540 pixels a panel.
     """
     keys = list(dict.fromkeys(curve.key for curve in curves))
-    runs = list(dict.fromkeys(curve.run for curve in curves))
     figure = new_figure(6 * len(keys), 4.5)
     for axes, key in zip(figure.subplots(1, len(keys), squeeze=False).flat, keys, strict=True):
-        _draw_panel(axes, [curve for curve in curves if curve.key == key], runs)
+        shown = [curve for curve in curves if curve.key == key]
+        for curve, style in zip(shown, cycle(LINES), strict=False):
+            # A line of one point would be invisible.
+            marker = 'o' if len(curve.steps) == 1 else None
+            axes.plot(curve.steps, curve.values, label=curve.run, marker=marker, **style)
+        axes.set_xlabel(' / '.join(dict.fromkeys(curve.unit for curve in shown)))
         axes.set_ylabel(f'{key} [%]' if key.startswith('accuracy') else key)
-    # Lines that end close together hide each other's names.
+        whole_numbers(axes.xaxis)
     legend_below(figure, figure.axes[0])
     save_png(figure, path)
-
-
-def _draw_panel(axes: Axes, curves: Sequence[Curve], runs: Sequence[str]) -> None:
-    for curve in curves:
-        style = LINES[runs.index(curve.run) % len(LINES)]
-        # A line of one point would be invisible.
-        marker = 'o' if len(curve.steps) == 1 else None
-        axes.plot(curve.steps, curve.values, label=curve.run, marker=marker, **style)
-        end = (curve.steps[-1], curve.values[-1])
-        axes.annotate(curve.run, end, (4, 0), textcoords='offset points', fontsize=8, va='center')
-    axes.set_xlabel(' / '.join(dict.fromkeys(curve.unit for curve in curves)))
-    whole_numbers(axes.xaxis)
-    axes.margins(x=0.12)

@@ -1,17 +1,9 @@
-from .cli import (
-    add_run_arguments,
-    config_parser,
-    existing_file,
-    export_local_rank,
-    export_parser,
-    new_file,
-    seed,
-)
+from mman.utils.config_names import config_path, list_models
+
 from .config import load_config, set_amp, set_auto_scale_lr, set_resume, set_seed, set_work_dir
 from .distributed import leave_processes
-from .inference import ImageInferencer, get_model
+from .inference import ImageInferencer, get_model, image_files
 from .memory_budget import apply_memory_budget
-from .models import config_path, list_models
 from .pretrained import start_from_pretrained
 from .runner import build_runner
 from .test import test_model
@@ -19,20 +11,14 @@ from .train import summarize, train_and_tell, train_model
 
 __all__ = [
     'ImageInferencer',
-    'add_run_arguments',
     'apply_memory_budget',
     'build_runner',
-    'config_parser',
     'config_path',
-    'existing_file',
-    'export_local_rank',
-    'export_parser',
     'get_model',
+    'image_files',
     'leave_processes',
     'list_models',
     'load_config',
-    'new_file',
-    'seed',
     'set_amp',
     'set_auto_scale_lr',
     'set_resume',

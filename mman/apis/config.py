@@ -11,13 +11,14 @@ import torch
 from mmengine.config import Config
 
 from mman.utils.build_errors import reason
+from mman.utils.config_names import config_path
 from mman.utils.errors import UserError
 from mman.utils.resume_point import find_resume_point
 from mman.validation import check_top_level, class_name
 
 from .distributed import RANKS
+from .image_folder import apply_image_folder
 
-_SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 _AMP_KINDS = {'OptimWrapper': 'AmpOptimWrapper', 'BlockOptimWrapper': 'BlockAmpOptimWrapper'}
 
 
@@ -32,7 +33,7 @@ def warn(message: str) -> None:
 
 
 def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
-    """Read a config file and merge ``--cfg-options`` into it.
+    """Read a config file, or the config of a name, and merge ``--cfg-options`` into it.
 
     An option whose key is new is merged, because configs leave out arguments
     that have defaults, but named in a warning, because it may be misspelt.
@@ -43,12 +44,16 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
             into something that has no keys, or a key at the top level is
             misspelt or of the wrong kind.
     """
-    if not Path(path).is_file() or Path(path).suffix not in _SUFFIXES:
-        raise UserError(f'config {path!r} should be an existing {", ".join(_SUFFIXES)} file')
+    path = config_path(path)
     # custom_imports name modules as seen from where the command is run.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     cfg = _read(path)
+    if 'image_folder.root' in (options or {}) and 'image_folder' not in cfg:
+        raise UserError(
+            f'--data is for configs with image_folder, such as man/resnet18_k4_folder; {path!r} '
+            'has none'
+        )
     for message in new_keys(cfg.to_dict(), options or {}):
         warn(f'--cfg-options {message}')
     try:
@@ -57,6 +62,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
         text = error.args[0] if error.args else error
         raise UserError(f'--cfg-options do not fit config {path!r}: {text}') from error
     check_top_level(cfg.to_dict())
+    apply_image_folder(cfg)
     return cfg
 
 
@@ -108,11 +114,10 @@ def set_work_dir(cfg: Config, work_dir: str | None, config_path: str) -> None:
     default = str(Path('work_dirs') / Path(config_path).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or default
     try:
-        is_file = Path(cfg.work_dir).exists() and not Path(cfg.work_dir).is_dir()
+        if Path(cfg.work_dir).is_file():
+            raise UserError(f'work_dir {cfg.work_dir!r} is a file; it should be a folder')
     except OSError as error:
         raise UserError(f'work_dir {cfg.work_dir!r} cannot be used: {error.strerror}') from error
-    if is_file:
-        raise UserError(f'work_dir {cfg.work_dir!r} is a file; it should be a folder')
 
 
 def set_resume(cfg: Config, resume: str | bool | None) -> None:

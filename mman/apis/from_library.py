@@ -3,32 +3,31 @@
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from mman.utils.errors import UserError
 
-SOURCES = ('mmpretrain', 'timm', 'torchvision')
-_TIMM = 'backbone.timm_model.'
+# torchvision's dense layers in its first files, norm.1 where they have norm1 today.
+_OLD_DENSE = re.compile(r'(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)')
 
 Weights = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True)
-class PlainWeights:
+class PlainWeights(NamedTuple):
     """Weights of a plain network, for a classifier of ours.
 
-    Args:
+    Attributes:
         body (Weights): Of backbone and neck, by name in the classifier.
         head (Weights): Of its own classifier, by name in the file.
-        notes (tuple[str, ...]): What was converted, for the log.
+        notes (list[str]): What was converted, for the log.
     """
 
     body: Weights
     head: Weights
-    notes: tuple[str, ...] = ()
+    notes: list[str]
 
 
 def named_as_ours(weights: Weights, source: str, model: nn.Module) -> PlainWeights:
@@ -36,19 +35,18 @@ def named_as_ours(weights: Weights, source: str, model: nn.Module) -> PlainWeigh
 
     Args:
         weights (Weights): By name in the file.
-        source (str): Out of :data:`SOURCES`, whose names they are.
+        source (str): 'mmpretrain', 'timm' or 'torchvision', whose names they are.
         model (nn.Module): A classifier with a backbone.
 
     Raises:
         UserError: If the backbone is none for this source.
     """
     if source == 'mmpretrain':
-        body, head = _parted(weights, ['head'])
-        return PlainWeights(body, head)
+        return _parted(weights, ['head'])
     if source == 'timm':
         return _from_timm(weights, model.backbone)
-    body, head = _parted(_today(weights), getattr(model.backbone, 'left_out', ['fc']))
-    return PlainWeights(_prefixed('backbone.', body), head)
+    today = {_OLD_DENSE.sub(r'\1\2', name): value for name, value in weights.items()}
+    return _parted(today, getattr(model.backbone, 'left_out', ['fc']), 'backbone.')
 
 
 def head_as_ours(head: Weights, source: str, model: nn.Module) -> Weights:
@@ -78,38 +76,29 @@ def _from_timm(weights: Weights, backbone: nn.Module) -> PlainWeights:
             f"pretrained.source='timm' is for a TIMMBackbone, not for {type(backbone).__name__}"
         )
     convert = getattr(sys.modules[type(model).__module__], 'checkpoint_filter_fn', None)
-    converted = weights
-    if convert is not None:
-        try:
-            converted = convert(dict(weights), model)
-        except Exception as error:
-            # Written for files of this model only.
-            raise UserError(
-                f'pretrained: timm cannot convert the file for {type(model).__name__} '
-                f'({type(error).__name__}: {error}); is it a checkpoint of that model?'
-            ) from error
+    try:
+        converted = weights if convert is None else convert(dict(weights), model)
+    except Exception as error:
+        # Written for files of this model only.
+        raise UserError(
+            f'pretrained: timm cannot convert the file for {type(model).__name__} '
+            f'({type(error).__name__}: {error}); is it a checkpoint of that model?'
+        ) from error
     notes = [
         f'{name} resized from {tuple(weights[name].shape)} to {tuple(value.shape)}'
         for name, value in converted.items()
         if name in weights and weights[name].shape != value.shape
     ]
     names = model.pretrained_cfg.get('classifier') or ()
-    body, head = _parted(converted, [names] if isinstance(names, str) else names)
-    return PlainWeights(_prefixed(_TIMM, body), head, tuple(notes))
+    names = [names] if isinstance(names, str) else names
+    return _parted(converted, names, 'backbone.timm_model.', notes)
 
 
-def _today(weights: Weights) -> Weights:
-    """Names of torchvision's dense layers as they are today, not as in its first files."""
-    pattern = re.compile(r'(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)')
-    return {pattern.sub(r'\1\2', name): value for name, value in weights.items()}
-
-
-def _parted(weights: Weights, heads: Iterable[str]) -> tuple[Weights, Weights]:
-    """Everything but the modules named in ``heads``, and those."""
+def _parted(
+    weights: Weights, heads: Iterable[str], prefix: str = '', notes: Iterable[str] = ()
+) -> PlainWeights:
+    """Everything but the modules named in ``heads``, with a prefix; and those."""
     starts = tuple(f'{name}.' for name in heads)
-    body = {name: value for name, value in weights.items() if not name.startswith(starts)}
-    return body, {name: value for name, value in weights.items() if name not in body}
-
-
-def _prefixed(prefix: str, weights: Weights) -> Weights:
-    return {f'{prefix}{name}': value for name, value in weights.items()}
+    head = {name: value for name, value in weights.items() if name.startswith(starts)}
+    body = {f'{prefix}{name}': value for name, value in weights.items() if name not in head}
+    return PlainWeights(body, head, list(notes))

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from mman.utils.safe_loading import restrict_loading
 
 from .config import load_config
 from .memory_budget import apply_memory_budget
-from .models import build_model, config_path, load_weights
+from .models import build_model, load_weights
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 # Steps of a test pipeline that leave the size of an image alone.
@@ -60,12 +59,14 @@ def get_model(
             checkpoint is refused or does not fit exactly, or there is no such
             device.
     """
-    cfg = copy.deepcopy(model) if isinstance(model, Config) else load_config(config_path(model))
+    cfg = copy.deepcopy(model) if isinstance(model, Config) else load_config(model)
     restrict_loading(unsafe=False)
     apply_memory_budget(cfg)
     built = build_model(cfg)
     built._config, built._metainfo = cfg, None
-    built._dataset_meta = _dataset_meta(cfg)
+    # What the class of the test set says of itself, its classes for one.
+    kind = _test_dataset(cfg).get('type')
+    built._dataset_meta = {} if kind is None else dict(getattr(DATASETS.get(kind), 'METAINFO', {}))
     if pretrained is not None:
         meta = load_weights(built, pretrained, aux_heads)
         built._dataset_meta = meta.get('dataset_meta') or built._dataset_meta
@@ -76,24 +77,40 @@ def get_model(
         raise UserError(f'device={device!r} cannot hold the model: {reason}') from error
 
 
-def _dataset_meta(cfg: Config) -> dict:
-    """What the class of the test set says of itself, its classes for one."""
+def _test_dataset(cfg: Config) -> Mapping:
+    """The config of the test set; of one held in memory, of the data set with the pipeline."""
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     while 'dataset' in dataset:
         dataset = dataset['dataset']
-    if 'type' not in dataset:
-        return {}
-    return dict(getattr(DATASETS.get(dataset['type']), 'METAINFO', {}))
+    return dataset
+
+
+def image_files(path: str | Path) -> list[str]:
+    """A picture itself, or the pictures of a folder, sorted by name.
+
+    Raises:
+        UserError: If a folder has none.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return [str(path)]
+    found = sorted(str(f) for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
+    if not found:
+        raise UserError(f'folder {str(path)!r} has no images ({", ".join(SUFFIXES)})')
+    return found
 
 
 class ImageInferencer(ImageClassificationInferencer):
     """mmpretrain's inferencer for our configs and checkpoints, and for early exits.
 
     Call it with images: the path of a file or a folder, an array, or a list of
-    paths and arrays. ``batch_size``, ``return_datasamples``, ``show``,
-    ``show_dir`` and the other arguments of the call are mmpretrain's. An array
-    is uint8 (H, W, C), as the data set of the config gives it: RGB, or BGR
-    where ``data_preprocessor.to_rgb`` is set. Files are read as that needs.
+    paths and arrays. An array is uint8 (H, W, C), as the data set of the config
+    gives it: RGB, or BGR where ``data_preprocessor.to_rgb`` is set. Files are
+    read as that needs. ``batch_size`` (1), ``return_datasamples`` (False),
+    ``show`` (False), ``show_dir`` and the other arguments of the call are
+    mmpretrain's. It returns a list with a dict of every image, of
+    ``pred_scores`` (num_classes, ), ``pred_label``, ``pred_score`` and, where
+    names are known, ``pred_class``; or DataSamples.
 
     Args:
         model (str | Config | nn.Module): A name out of :func:`.list_models`,
@@ -109,7 +126,8 @@ class ImageInferencer(ImageClassificationInferencer):
             run no block behind it. Defaults to None, the whole network.
 
     Raises:
-        UserError: If the config, the checkpoint or the exit is wrong.
+        UserError: If the config, the checkpoint or the exit is wrong; in a
+            call, if an image is missing, unreadable or of a wrong shape.
     """
 
     def __init__(
@@ -132,24 +150,6 @@ class ImageInferencer(ImageClassificationInferencer):
             check_exits(model, [exit])
         self.exit = exit
         super().__init__(model, pretrained=False, device=device, classes=classes)
-
-    def __call__(self, inputs: Image | Sequence[Image], **kwargs: Any) -> list:
-        """Predict.
-
-        Args:
-            inputs (str | Path | ndarray | Sequence): The images.
-            **kwargs: See mmpretrain's inferencer: ``batch_size`` (1),
-                ``return_datasamples`` (False), ``show`` (False), ``show_dir``.
-
-        Returns:
-            list: Of every image a dict of ``pred_scores`` (num_classes, ),
-            ``pred_label``, ``pred_score`` and, where names are known,
-            ``pred_class``; or DataSamples.
-
-        Raises:
-            UserError: If an image is missing, unreadable or of a wrong shape.
-        """
-        return super().__call__(inputs, **kwargs)
 
     def pixels(self, inputs: Image | Sequence[Image]) -> torch.Tensor:
         """Images after the test pipeline and before normalisation, uint8 (N, C, H, W).
@@ -177,11 +177,7 @@ class ImageInferencer(ImageClassificationInferencer):
         ]
 
     def _init_pipeline(self, cfg: Config) -> Compose:
-        dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-        # Where a data set is held in memory, it wraps the one with the pipeline.
-        while 'dataset' in dataset:
-            dataset = dataset['dataset']
-        steps = list(dataset.get('pipeline') or [dict(type='PackInputs')])
+        steps = list(_test_dataset(cfg).get('pipeline') or [dict(type='PackInputs')])
         self._fixed_size = all(step['type'] in _KEEP_SIZE for step in steps)
         # Not the whole config: mmpretrain's method asks for this path of keys.
         loader = dict(dataset=dict(pipeline=steps))
@@ -191,13 +187,7 @@ class ImageInferencer(ImageClassificationInferencer):
         if not isinstance(inputs, str | Path):
             inputs = inputs if isinstance(inputs, list | tuple) else [inputs]
             return [str(i) if isinstance(i, Path) else i for i in inputs]
-        path = Path(inputs).expanduser()
-        if not path.is_dir():
-            return [str(path)]
-        found = sorted(str(f) for f in path.iterdir() if f.suffix.lower() in SUFFIXES)
-        if not found:
-            raise UserError(f'folder {str(inputs)!r} has no images ({", ".join(SUFFIXES)})')
-        return found
+        return image_files(inputs)
 
     def _read(self, image: str | np.ndarray) -> dict:
         """An image as the data set gives it, in the channel order that training had."""

@@ -2,21 +2,21 @@
 
 import copy
 import gc
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from mmengine.config import Config
-from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.engine.hooks.momentum_update_hook import start_momentum_heads
-from mman.engine.standalone import StandaloneTraining
 from mman.utils import UserError
 from mman.utils.fake_copy import fake_copy
 from mman.utils.flop_count import FlopCount
 from mman.utils.live_bytes import LiveBytes
 
 from .models import build_local_model
+from .random_batch import RandomBatchTraining
 
 
 @dataclass(frozen=True)
@@ -111,61 +111,48 @@ def measure_memory(cfg: Config, batch_size: int, device: str) -> int:
     start_momentum_heads(model)
     if device == 'cpu':
         return _report(model, cfg, batch_size).peak
-    train = _Iterations(model, cfg, batch_size, device)
-    train()
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    train()
+    train, count = _training(model, cfg, batch_size, device)
+    for _ in range(2):
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        for _ in range(count):
+            train.step()
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated()
 
 
-class _Iterations(StandaloneTraining):
-    """A model with its optimizers and a batch; a call runs up to the next step."""
-
-    def __init__(self, model: nn.Module, cfg: Config, batch_size: int, device: str = 'cpu'):
-        self.count = cfg.optim_wrapper.get('accumulative_counts', 1)
-        super().__init__(model, _on_cpu(cfg.optim_wrapper, device), max_iters=10 * self.count)
-        images = torch.zeros(batch_size, *model.input_shape, dtype=torch.uint8, device=device)
-        samples = [DataSample().set_gt_label(0) for _ in range(batch_size)]
-        self.data = dict(inputs=images, data_samples=samples)
-
-    def __call__(self) -> None:
-        for _ in range(self.count):
-            self.step(dict(self.data))
-
-    def state(self) -> list[torch.Tensor]:
-        """The tensors of the optimizers."""
-        return [
-            value
-            for wrapper in self.optim_wrapper.values()
-            for state in wrapper.optimizer.state.values()
-            for value in state.values()
-            if isinstance(value, torch.Tensor)
-        ]
-
-
-def _on_cpu(optim_wrapper: dict, device: str) -> dict:
-    """The optimizer wrapper's config, in a precision that the device has."""
-    cfg = copy.deepcopy(dict(optim_wrapper))
-    if device == 'cpu' and 'Amp' in str(cfg.get('type')):
-        cfg['dtype'] = 'bfloat16'
-        cfg.pop('loss_scale', None)
-    return cfg
+def _training(
+    model: nn.Module, cfg: Config, batch_size: int, device: str
+) -> tuple[RandomBatchTraining, int]:
+    """Iterations of a model, and how many of them make a step of the optimizers."""
+    wrapper = copy.deepcopy(cfg.optim_wrapper)
+    if device == 'cpu' and 'Amp' in str(wrapper.get('type')):
+        wrapper.dtype = 'bfloat16'
+        wrapper.pop('loss_scale', None)
+    changed = Config(dict(optim_wrapper=wrapper))
+    train = RandomBatchTraining(changed, batch_size, torch.device(device), model=model)
+    return train, wrapper.get('accumulative_counts', 1)
 
 
 def _report(model: nn.Module, cfg: Config, batch_size: int) -> MemoryReport:
-    """Run two steps and look at the second, when optimizers have their state."""
-    train = _Iterations(model, cfg, batch_size)
-    train()
+    """Run two steps on the CPU and look at the second, when optimizers have their state."""
+    train, count = _training(model, cfg, batch_size, 'cpu')
+    for _ in range(count):
+        train.step()
     parameters, buffers = list(model.parameters()), list(model.buffers())
-    optimizer = train.state()
+    optimizer = [
+        value
+        for wrapper in train.optim_wrapper.values()
+        for state in wrapper.optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor)
+    ]
     steady = [*parameters, *buffers, *optimizer]
-    base = _unique_bytes(steady)
+    base = sum({id(t): t.nbytes for t in steady}.values())
     found: list[BlockMemory] = []
 
     def gradients() -> int:
-        return sum(_bytes(p.grad) for p in parameters if p.grad is not None)
+        return _bytes(p.grad for p in parameters if p.grad is not None)
 
     with FlopCount() as flops, LiveBytes([*steady, train.data['inputs']], gradients) as live:
 
@@ -174,26 +161,22 @@ def _report(model: nn.Module, cfg: Config, batch_size: int) -> MemoryReport:
             live.reset_peak()
 
         handles = [block.register_forward_pre_hook(close_block) for block in model.local_blocks]
-        train()
+        for _ in range(count):
+            train.step()
         close_block()
         for handle in handles:
             handle.remove()
-    # What came before the first block is the preparation of the batch, and the
-    # last round of an accumulation is the one that counts.
-    blocks = found[-model.num_blocks :]
     return MemoryReport(
-        parameters=sum(map(_bytes, parameters)),
-        buffers=sum(map(_bytes, buffers)),
-        optimizer=sum(map(_bytes, optimizer)),
-        blocks=tuple(blocks),
-        flops=flops.total // train.count,
+        parameters=_bytes(parameters),
+        buffers=_bytes(buffers),
+        optimizer=_bytes(optimizer),
+        # What came before the first block is the preparation of the batch, and the
+        # last round of an accumulation is the one that counts.
+        blocks=tuple(found[-model.num_blocks :]),
+        flops=flops.total // count,
         ends=tuple(model.block_ends),
     )
 
 
-def _unique_bytes(tensors: list[torch.Tensor]) -> int:
-    return sum({id(t): _bytes(t) for t in tensors}.values())
-
-
-def _bytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

@@ -1,8 +1,6 @@
 """Models of the configs by name, and loading weights into them."""
 
 import copy
-import difflib
-import fnmatch
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,53 +12,14 @@ from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-import mman
 from mman.registry import MODELS, register_all_modules
 from mman.utils import UserError
 from mman.utils.build_errors import named_errors
-from mman.utils.checkpoint_fit import fitting_weights
+from mman.utils.checkpoint_fit import fitting_weights, weights_and_meta
 from mman.utils.safe_loading import restrict_loading
 
-CONFIGS = Path(mman.__file__).resolve().parents[1] / 'configs'
-# Not used at inference, and what a published checkpoint is without.
-_AUX_HEADS = 'aux_heads.'
-
-
-def list_models(pattern: str | None = None) -> list[str]:
-    """Names of the configs in the folder ``configs``, such as 'man/resnet20_k10_digits'.
-
-    Args:
-        pattern (str | None): What a name should start with; ``*`` stands for
-            any characters, as in 'manpp/*imagenet'. Defaults to None, all.
-
-    Raises:
-        UserError: If there is no such folder: it is part of the repository,
-            not of an installed package.
-    """
-    if not CONFIGS.is_dir():
-        raise UserError(
-            f'the configs are not at {str(CONFIGS)!r}: they come with the repository only; give '
-            'the path of a config file instead of a name'
-        )
-    paths = (path.relative_to(CONFIGS) for path in CONFIGS.rglob('*.py'))
-    names = [path.with_suffix('').as_posix() for path in paths if '_base_' not in path.parts]
-    return sorted(fnmatch.filter(names, f'{pattern or ""}*'))
-
-
-def config_path(model: str) -> str:
-    """The path of a config file, given by its path or by its name.
-
-    Raises:
-        UserError: If there is none.
-    """
-    if Path(model).suffix in ('.py', '.yml', '.yaml', '.json'):
-        return model
-    known = list_models()
-    if model not in known:
-        close = difflib.get_close_matches(str(model), known, n=3, cutoff=0.5)
-        hint = f'; did you mean {" or ".join(close)}?' if close else ''
-        raise UserError(f'model {model!r} is neither a config file nor the name of one{hint}')
-    return str(CONFIGS / f'{model}.py')
+#: Prefix of what training uses and inference does not; a published checkpoint is without.
+AUX_HEADS = 'aux_heads.'
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -120,22 +79,21 @@ def load_weights(
             it was.
     """
     content = read_checkpoint(checkpoint, unsafe)
-    names = [name.removeprefix('module.') for name in content['state_dict']]
-    needed = aux_heads or any(name.startswith(_AUX_HEADS) for name in names)
+    needed = aux_heads or any(name.startswith(AUX_HEADS) for name in content['state_dict'])
     weights = fitting_weights(
         model,
         content,
         f'checkpoint {checkpoint!r}',
         'Use the config it was trained with'
         + (', and a checkpoint with its aux heads' if aux_heads else ''),
-        allow_missing=() if needed else (_AUX_HEADS,),
+        allow_missing=() if needed else (AUX_HEADS,),
     )
     model.load_state_dict(weights, strict=False)
-    return content.get('meta') or {}
+    return content['meta']
 
 
 def read_checkpoint(path: str, unsafe: bool = False) -> dict[str, Any]:
-    """A checkpoint with its weights as ``state_dict``, on the CPU.
+    """A checkpoint, on the CPU, with its weights as ``state_dict``, and ``meta``.
 
     Args:
         path (str): A file, or another place that mmengine loads from.
@@ -158,11 +116,12 @@ def read_checkpoint(path: str, unsafe: bool = False) -> dict[str, Any]:
             f'checkpoint {path!r} cannot be read ({type(error).__name__}: {error}); it should be '
             'a complete file written by torch.save'
         ) from error
-    if isinstance(content, Mapping) and isinstance(content.get('state_dict'), Mapping):
-        return dict(content)
     if isinstance(content, Mapping) and content and all(map(torch.is_tensor, content.values())):
-        return dict(state_dict=content)
-    raise UserError(
-        f"checkpoint {path!r} has no 'state_dict': it should be a checkpoint of training, or a "
-        'published one'
-    )
+        content = dict(state_dict=content)
+    if not isinstance(content, Mapping) or 'state_dict' not in content:
+        raise UserError(
+            f"checkpoint {path!r} has no 'state_dict': it should be a checkpoint of training, or a "
+            'published one'
+        )
+    weights, meta = weights_and_meta(content, f'checkpoint {path!r}')
+    return {**content, 'state_dict': weights, 'meta': meta}

@@ -19,8 +19,9 @@ from .distributed import launcher_rank
 
 LOCK = '.mman-lock'
 _LOGS = 'default_hooks.logger.out_dir'
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Errors that only writing has.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_OF_WRITING = (*_FULL, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def held_places(cfg: Config) -> Iterator[None]:
                 try_place(place, key)
                 # What goes to the logger's out_dir has the time in its name.
                 if key != _LOGS:
-                    stack.enter_context(_locked(place, key))
+                    stack.enter_context(_locked(place, f'{key}={str(place)!r}'))
         yield
 
 
@@ -68,12 +69,9 @@ def write_errors(*places: str | Path) -> Iterator[None]:
         within = name is not None and any(
             Path(name).absolute().is_relative_to(Path(place).absolute()) for place in places
         )
-        if not within and error.errno not in _FULL:
+        if not within and error.errno not in _OF_WRITING:
             raise
-        raise UserError(
-            f'{str(name or places[0])!r} cannot be written ({error.strerror}): make room there, '
-            'or give another place'
-        ) from error
+        raise _unwritable(repr(str(name or places[0])), error) from error
 
 
 def try_place(folder: str | Path, key: str) -> None:
@@ -94,45 +92,54 @@ def try_place(folder: str | Path, key: str) -> None:
             os.fsync(file.fileno())
     # A ValueError is a character that no path has.
     except (OSError, ValueError) as error:
-        raise UserError(
-            f'{key}={str(folder)!r} cannot be written ({getattr(error, "strerror", error)}): make '
-            'room there, or give another place'
-        ) from error
+        raise _unwritable(f'{key}={str(folder)!r}', error) from error
+
+
+def _unwritable(place: str, error: OSError | ValueError) -> UserError:
+    advice = 'make room there, or give' if getattr(error, 'errno', None) in _FULL else 'give'
+    reason = getattr(error, 'strerror', error)
+    return UserError(f'{place} cannot be written ({reason}): {advice} another place')
 
 
 @contextmanager
-def _locked(folder: str | Path, key: str) -> Iterator[None]:
+def _locked(folder: str | Path, named: str) -> Iterator[None]:
     """Keep other trainings out of a folder, and remove what killed ones left in it."""
-    file = os.open(Path(folder) / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+    with open(Path(folder) / LOCK, 'a+') as file:
         try:
             # No flock: forked workers keep that alive when the training itself is killed.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            holder = os.read(file, 100).decode(errors='replace')
+            file.seek(0)
             raise UserError(
-                f'{key}={str(folder)!r} is in use by another training ({holder}): wait for its '
-                'end, or give another place'
+                f'{named} is in use by another training ({file.read(100)}): wait for its end, or '
+                'give another place'
             ) from error
         except OSError as error:
-            warn(f'{key}={str(folder)!r} cannot be locked ({error.strerror}): start no other there')
+            warn(f'{named} cannot be locked ({error.strerror}): start no other there')
         else:
-            os.ftruncate(file, 0)
-            os.write(file, f'process {os.getpid()} on {socket.gethostname()}'.encode())
+            file.truncate(0)
+            file.write(f'process {os.getpid()} on {socket.gethostname()}')
+            file.flush()
             remove_leftovers(folder)
         yield
-    finally:
-        os.close(file)
 
 
 def _places(cfg: Config) -> dict[str, str]:
-    """Local folders by the key that names them; hooks add the name of the work dir to theirs."""
+    """Local folders by the key that names them; hooks add the name of the work dir to theirs.
+
+    Raises:
+        UserError: If a hook names no folder.
+    """
     work_dir = os.path.abspath(cfg.work_dir)
     places = {'work_dir': cfg.work_dir}
     for key in ('default_hooks.checkpoint.out_dir', _LOGS):
         hook = (cfg.get('default_hooks') or {}).get(key.split('.')[1]) or {}
         folder = hook.get('out_dir')
-        if folder is None or '://' in str(folder) or str(folder) == work_dir:
+        if folder is None:
+            continue
+        if not isinstance(folder, str | Path) or not str(folder):
+            raise UserError(f'{key}={folder!r} should be the path of a folder')
+        if '://' in str(folder) or str(folder) == work_dir:
             continue
         place = os.path.join(folder, os.path.basename(work_dir))
         if os.path.realpath(place) != os.path.realpath(work_dir):

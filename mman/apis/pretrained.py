@@ -1,37 +1,34 @@
 """Starting to train from the weights of a plain network."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
 from mman.utils.checkpoint import latest_checkpoint
-from mman.utils.errors import UserError
+from mman.utils.checkpoint_fit import fitting_weights
+from mman.utils.errors import UserError, few
 from mman.utils.plain_weights import read_weights
 from mman.utils.unwrap import unwrap
+from mman.validation import class_name
+from mman.validation.values import check_call
 
-from .from_library import SOURCES, head_as_ours, named_as_ours
-
-_KEYS = ('checkpoint', 'source', 'drop_head', 'entry', 'sha256')
+from .from_library import head_as_ours, named_as_ours
+from .models import AUX_HEADS
 
 
 def start_from_pretrained(runner: Runner) -> None:
     """Do what the config's ``pretrained`` asks, if it has it: begin with a plain network's weights.
 
-    The key is a dict: ``checkpoint``, a local file of torch.save or
-    safetensors; ``source``, 'mmpretrain', 'timm' or 'torchvision', whose names
-    the weights have, by default 'mmpretrain'; ``drop_head``, whether the
-    file's classifier is left out, by default False, but it is too where its
-    number of classes differs; ``entry`` and ``sha256`` as in
-    :func:`mman.utils.plain_weights.read_weights`.
-
-    Everything but the classifier must be in the file, and nothing else. Aux
-    heads start as they are configured; momentum and bias units that start
-    from their source find the loaded weights in it. A resumed run loads
-    nothing and needs no file.
+    The key is a dict of the arguments of :func:`read_pretrained` but the model.
+    The weights are loaded after the model was initialised and before anything
+    copies them. Aux heads start as they are configured; momentum and bias units
+    that start from their source find the loaded weights in it. A resumed run
+    loads nothing and needs no file.
 
     Raises:
         UserError: If a key is wrong, or the file does not fit the model.
@@ -39,16 +36,17 @@ def start_from_pretrained(runner: Runner) -> None:
     cfg = runner.cfg.get('pretrained')
     if cfg is None or _resumes(runner):
         return
-    _check_keys(cfg)
+    if not isinstance(cfg, Mapping):
+        raise UserError(f'pretrained={cfg!r} should be a dict with checkpoint')
+    check_call(cfg, 'pretrained', read_pretrained, ('model',))
     if runner._load_from is not None:
         raise UserError(
             f'pretrained and load_from={runner._load_from!r} are both set: which weights to start '
             'from should be one of them'
         )
-    start = PlainStart(unwrap(runner.model), **cfg)
     # Now, so that what is wrong shows before data sets are read; training initialises weights.
-    start.load()
-    runner.register_hook(PretrainedHook(start), priority='VERY_HIGH')
+    hook = PretrainedHook(*read_pretrained(unwrap(runner.model), **cfg))
+    runner.register_hook(hook, priority='VERY_HIGH')
 
 
 def check_initialisation(cfg: Config) -> None:
@@ -63,7 +61,11 @@ def check_initialisation(cfg: Config) -> None:
     model = cfg.get('model') or {}
     if model.get('splitter') is None:
         return
-    found = [key for key, value in _nodes(model, 'model') if _loads(value)]
+    found = [
+        path
+        for path, kind in _types(model, 'model')
+        if class_name(kind) in ('Pretrained', 'PretrainedInit')
+    ]
     if model.get('pretrained') is not None:
         found.append('model.pretrained')
     if found:
@@ -77,104 +79,69 @@ class PretrainedHook(Hook):
     """Load weights after the model was initialised and before anything copies them.
 
     Args:
-        start (PlainStart): What is loaded, and where.
+        weights (dict[str, Tensor]): Of the model, or of a part of it.
+        lines (Sequence[str]): What to say of it in the log.
     """
 
-    def __init__(self, start: 'PlainStart'):
-        self._start = start
+    def __init__(self, weights: dict[str, torch.Tensor], lines: Sequence[str]):
+        self._weights, self._lines = weights, lines
 
     def before_train(self, runner: Runner) -> None:
-        """Load, say so, and let go of the weights in the file."""
-        self._start.load()
-        for line in self._start.report():
+        """Load, say so, and let go of the weights."""
+        unwrap(runner.model).load_state_dict(self._weights, strict=False)
+        for line in self._lines:
             runner.logger.info(line)
-        self._start = None
+        self._weights = None
 
 
-class PlainStart:
-    """Weights of a file by their names in a model, and what is left out of it."""
+def read_pretrained(
+    model: nn.Module,
+    checkpoint: str,
+    source: Literal['mmpretrain', 'timm', 'torchvision'] = 'mmpretrain',
+    drop_head: bool = False,
+    entry: str | None = None,
+    sha256: str | None = None,
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """Weights of a plain network by their names in a model, and lines for the log.
 
-    def __init__(
-        self,
-        model: nn.Module,
-        checkpoint: str,
-        source: str = 'mmpretrain',
-        drop_head: bool = False,
-        **how: Any,
-    ):
-        self.model = model
-        self.where = f'pretrained.checkpoint={checkpoint!r} (source={source!r})'
-        self.plain = named_as_ours(read_weights(checkpoint, **how), source, model)
-        self.drop_head = drop_head or self._other_classes()
-        if not self.drop_head and not self.plain.head:
-            raise UserError(f'{self.where} holds no classifier: set pretrained.drop_head=True')
-        head = {} if self.drop_head else head_as_ours(self.plain.head, source, model)
-        self.weights = {**self.plain.body, **head}
+    Everything of the model but aux heads, and the classifier if that is left
+    out, must be in the file, and nothing else.
 
-    def load(self) -> None:
-        """Load into the model.
+    Args:
+        model (nn.Module): The classifier; it is left alone.
+        checkpoint (str): A local file of torch.save or safetensors.
+        source (str): Whose names the weights have. Defaults to 'mmpretrain'.
+        drop_head (bool): Whether the file's classifier is left out; it is too
+            where its number of classes differs. Defaults to False.
+        entry (str | None): See :func:`mman.utils.plain_weights.read_weights`.
+        sha256 (str | None): See there.
 
-        Raises:
-            UserError: If anything is lacking, unknown or of another shape.
-        """
-        try:
-            lacking, unknown = self.model.load_state_dict(self.weights, strict=False)
-        except RuntimeError as error:
-            lines = [line.strip() for line in str(error).splitlines()]
-            sizes = [line for line in lines if line.startswith('size mismatch')]
-            raise UserError(
-                f'{self.where} does not fit the model: {(sizes or lines)[0]}'
-            ) from error
-        allowed = ('aux_heads.', 'head.') if self.drop_head else ('aux_heads.',)
-        lacking = [name for name in lacking if not name.startswith(allowed)]
-        problems = [
-            f'{what} {_short(names)}'
-            for what, names in (('lacks', lacking), ('has unknown', unknown))
-            if names
+    Raises:
+        UserError: If anything is lacking, unknown or of another shape.
+    """
+    where = f'pretrained.checkpoint={checkpoint!r} (source={source!r})'
+    body, head, notes = named_as_ours(read_weights(checkpoint, entry, sha256), source, model)
+    classes = getattr(model, 'num_classes', None) or model.head.num_classes
+    # The last layer's weight or bias has one row or value a class.
+    found = len(list(head.values())[-1]) if head else None
+    drop_head = drop_head or found not in (None, classes)
+    if not drop_head and not head:
+        raise UserError(f'{where} holds no classifier: set pretrained.drop_head=True')
+    if drop_head and head:
+        notes = [
+            f'its classifier of {found} classes is left out, the one of the model has {classes} '
+            f'and starts anew: {few(head)}',
+            *notes,
         ]
-        if problems:
-            raise UserError(
-                f'{self.where} does not fit the model: it {" and ".join(problems)}; give the '
-                'backbone and the source that it was made with'
-            )
-
-    def report(self) -> Iterator[str]:
-        """Lines for the log."""
-        yield f'{self.where}: {len(self.weights)} entries loaded'
-        if self.drop_head and self.plain.head:
-            *_, last = self.plain.head.values()
-            yield (
-                f'{self.where}: its classifier of {len(last)} classes is left out, the one of the '
-                f'model has {_num_classes(self.model)} and starts anew: {_short(self.plain.head)}'
-            )
-        for note in self.plain.notes:
-            yield f'{self.where}: {note}'
-
-    def _other_classes(self) -> bool:
-        """Whether the file's classifier has another number of classes than the model's."""
-        if not self.plain.head:
-            return False
-        # The last layer's weight or bias, one row or value a class.
-        *_, last = self.plain.head.values()
-        return len(last) != _num_classes(self.model)
-
-
-def _check_keys(cfg: Any) -> None:
-    """Refuse anything but the keys there are, with values of their types."""
-    if not isinstance(cfg, Mapping) or 'checkpoint' not in cfg or not set(cfg) <= set(_KEYS):
-        raise UserError(
-            f'pretrained={cfg!r} should be a dict with checkpoint, and of {", ".join(_KEYS[1:])} '
-            'what is needed'
-        )
-    if cfg.get('source', SOURCES[0]) not in SOURCES:
-        raise UserError(
-            f'pretrained.source={cfg["source"]!r} should be one of {", ".join(SOURCES)}'
-        )
-    if not isinstance(cfg.get('drop_head', False), bool):
-        raise UserError(f'pretrained.drop_head={cfg["drop_head"]!r} should be True or False')
-    for key in ('checkpoint', 'entry', 'sha256'):
-        if not isinstance(cfg.get(key, ''), str):
-            raise UserError(f'pretrained.{key}={cfg[key]!r} should be a string')
+    weights = {**body, **({} if drop_head else head_as_ours(head, source, model))}
+    fitting_weights(
+        model,
+        dict(state_dict=weights),
+        where,
+        'Give the backbone and the source that it was made with',
+        allow_missing=(AUX_HEADS, 'head.') if drop_head else (AUX_HEADS,),
+    )
+    return weights, [f'{where}: {line}' for line in (f'{len(weights)} entries loaded', *notes)]
 
 
 def _resumes(runner: Runner) -> bool:
@@ -184,28 +151,12 @@ def _resumes(runner: Runner) -> bool:
     return runner._load_from is not None or latest_checkpoint(runner.work_dir) is not None
 
 
-def _num_classes(model: nn.Module) -> int:
-    return getattr(model, 'num_classes', None) or model.head.num_classes
-
-
-def _nodes(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every value in a tree of dicts and lists, with its path."""
-    yield path, value
+def _types(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The ``type`` of every dict in a tree of dicts and lists, with its path."""
     if isinstance(value, Mapping):
+        yield path, value.get('type')
         for key, inner in value.items():
-            yield from _nodes(inner, f'{path}.{key}')
+            yield from _types(inner, f'{path}.{key}')
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
-            yield from _nodes(inner, f'{path}[{number}]')
-
-
-def _loads(value: Any) -> bool:
-    """Whether it is the config of mmengine's PretrainedInit."""
-    kind = value.get('type') if isinstance(value, Mapping) else None
-    return getattr(kind, '__name__', str(kind).split('.')[-1]) in ('Pretrained', 'PretrainedInit')
-
-
-def _short(names: Iterable[str]) -> str:
-    """The first few names and how many more there are."""
-    names = list(names)
-    return ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '')
+            yield from _types(inner, f'{path}[{number}]')

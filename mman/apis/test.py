@@ -15,11 +15,9 @@ from mman.validation import check_config, read_data
 
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
+from .models import AUX_HEADS
 from .places import try_place, write_errors
 from .runner import build_runner
-
-# Training uses them, inference does not, and a published model is without them.
-_TRAINING_ONLY = ('aux_heads.',)
 
 
 class _AtomicDump(DumpResults):
@@ -63,7 +61,7 @@ def test_model(
     cfg.get('default_hooks', {}).pop('checkpoint_guard', None)
     with named_errors(cfg.to_dict(), ''):
         runner = build_runner(cfg)
-    runner.register_hook(CheckpointGuardHook(allow_missing=_TRAINING_ONLY))
+    runner.register_hook(CheckpointGuardHook(allow_missing=(AUX_HEADS,)))
     if out is not None:
         runner.test_evaluator.metrics.append(_AtomicDump(out_file_path=out))
     with write_errors(cfg.work_dir):

@@ -18,7 +18,7 @@ from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
 from .places import held_places
 from .pretrained import check_initialisation, start_from_pretrained
-from .runner import build_runner, log_file
+from .runner import build_runner
 
 
 def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
@@ -81,14 +81,22 @@ def train_and_tell(cfg: Config, unsafe_load: bool = False) -> int:
 
 
 def summarize(runner: Runner) -> str:
-    """What came out of a training, and where its files are."""
-    lines = _accuracies(runner) or ['accuracy:   not measured: no validation has run']
+    """What came out of a training, and where its files are.
+
+    Accuracies are those of the last validation; the best would be chosen by the test set.
+    """
+    scalars = runner.message_hub.log_scalars
+    accuracies = [
+        f'{name.removeprefix("val/")}: {scalars[name].data[0][-1]:.2f} (last validation)'
+        for name in scalars
+        if name.startswith('val/accuracy/')
+    ]
     return '\n'.join(
         [
-            *lines,
+            *(accuracies or ['accuracy:   not measured: no validation has run']),
             f'work dir:   {runner.work_dir}',
             f'checkpoint: {_last_checkpoint(runner) or "none was saved"}',
-            f'log:        {log_file(runner)}',
+            f'log:        {Path(runner.log_dir) / runner.timestamp}.log',
         ]
     )
 
@@ -99,14 +107,3 @@ def _last_checkpoint(runner: Runner) -> Path | str | None:
         return latest_checkpoint(runner.work_dir)
     except UserError:
         return runner._load_from
-
-
-def _accuracies(runner: Runner) -> list[str]:
-    """Accuracies of the last validation; the best would be chosen by the test set."""
-    lines = []
-    for name, scalar in runner.message_hub.log_scalars.items():
-        if name.startswith('val/accuracy/'):
-            values, _ = scalar.data
-            kind = name.removeprefix('val/')
-            lines.append(f'{kind}: {values[-1]:.2f} (last validation)')
-    return lines

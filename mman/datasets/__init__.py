@@ -10,6 +10,7 @@ import mmpretrain.datasets  # noqa: F401
 from .cifar import CIFAR10, CIFAR100
 from .digits import Digits
 from .fashion_mnist import FashionMNIST
+from .image_folder import ImageFolder
 from .imagenet import ImageNet
 from .in_memory import InMemoryDataset
 from .load_image import LoadImageFromFile
@@ -24,6 +25,7 @@ __all__ = [
     'SVHN',
     'Digits',
     'FashionMNIST',
+    'ImageFolder',
     'ImageNet',
     'InMemoryDataset',
     'LoadImageFromFile',

@@ -7,7 +7,7 @@ from mmpretrain.datasets import BaseDataset
 from mman.registry import DATASETS
 from mman.utils import UserError
 
-from .key_checks import chosen_length, require_choice, require_positive_int
+from .key_checks import chosen_length, require_choice
 
 # RandomState, since NumPy has frozen its stream; the split is the same anywhere.
 _SPLIT_SEED = 0
@@ -60,9 +60,11 @@ class Digits(BaseDataset):
     def __init__(self, split: str = 'train', *, channels: int = 3, image_size: int = 8, **kwargs):
         require_choice(self, 'split', split, ('train', 'test'))
         require_choice(self, 'channels', channels, (1, 3))
-        require_positive_int(self, 'image_size', image_size)
-        if image_size > _LARGEST_SIZE:
-            raise UserError(f'Digits: image_size={image_size!r} must be at most {_LARGEST_SIZE}.')
+        if type(image_size) is not int or not 1 <= image_size <= _LARGEST_SIZE:
+            raise UserError(
+                f'Digits: image_size={image_size!r} must be a whole number from 1 to '
+                f'{_LARGEST_SIZE}.'
+            )
         self.split, self.channels, self.image_size = split, channels, image_size
         self.image_shape = (image_size, image_size, channels)
         super().__init__(ann_file='', **kwargs)

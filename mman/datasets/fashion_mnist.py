@@ -3,16 +3,16 @@
 import gzip
 import hashlib
 import os.path as osp
+from collections.abc import Iterator
 
 import mmpretrain.datasets as mmpretrain_datasets
 import numpy as np
 
 from mman.registry import DATASETS
 
-from .fetching import download_file, require_download
 from .key_checks import require_choice
 from .official_dataset import OfficialDataset
-from .official_files import reading, require_file, require_md5, require_samples
+from .official_files import reading
 
 # Of the files' uncompressed content, so that it does not matter how they were
 # compressed: the official .gz files and Debian's package hold the same.
@@ -23,15 +23,6 @@ _CONTENT_MD5 = {
     't10k-labels-idx1-ubyte': '15d484375f8d13e6eb1aabb0c3f46965',
 }
 _UINT8_CODE = 0x08
-
-
-def _parse_idx(content: bytes) -> np.ndarray:
-    """Array of an idx file of uint8: magic number, sizes, then the values."""
-    zero, code, ndim = int.from_bytes(content[:2], 'big'), content[2], content[3]
-    if zero != 0 or code != _UINT8_CODE:
-        raise ValueError(f'its magic number is {content[:4].hex()}, not 000008xx')
-    shape = np.frombuffer(content, '>u4', count=ndim, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * ndim).reshape(shape)
 
 
 @DATASETS.register_module()
@@ -66,40 +57,41 @@ class FashionMNIST(OfficialDataset, mmpretrain_datasets.FashionMNIST):
         self.image_shape = (28, 28, channels)
         super().__init__(data_root, split, **kwargs)
 
-    def _official(self) -> list[tuple[str, str]]:
-        return self.train_list if self.split == 'train' else self.test_list
+    def _needs(self) -> str:
+        return f'{super()._needs().replace(".gz", "")} (with or without .gz)'
 
-    def _existing(self, compressed: str) -> str:
-        """Path of a file, uncompressed only if the .gz is not there."""
-        path = self._path(compressed)
+    def _path(self, name: str) -> str:
+        """That of the uncompressed file only if the .gz is not there."""
+        path = super()._path(name)
         raw = path.removesuffix('.gz')
         return raw if osp.exists(raw) and not osp.exists(path) else path
 
-    def _needs(self) -> str:
-        names = ' and '.join(name.removesuffix('.gz') for name, _ in self._official())
-        return f'the files {names} (with or without .gz)'
+    def _files(self) -> list[tuple[str, str, str]]:
+        names = [name for name, _ in (self.train_list if self.split == 'train' else self.test_list)]
+        return [
+            (name, _CONTENT_MD5[name.removesuffix('.gz')], self.url_prefix + name) for name in names
+        ]
 
-    def _fetch(self) -> None:
-        for name, _ in self._official():
-            path = self._existing(name)
-            if not osp.exists(path):
-                require_download(path, self.download)
-                download_file(self.url_prefix + name, path)
+    def _md5(self, path: str) -> str:
+        return hashlib.md5(_content(path)).hexdigest()
 
-    def _read(self) -> tuple[np.ndarray, np.ndarray]:
-        images_path, labels_path = (self._existing(name) for name, _ in self._official())
-        grey, labels = self._read_idx(images_path), self._read_idx(labels_path)
-        images = grey[..., None].repeat(self.channels, axis=-1)
-        path = f'{images_path} with {osp.basename(labels_path)}'
-        require_samples(path, images, labels, self.image_shape, self.num_classes)
-        return images, labels
+    def _parse(self, paths: list[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        grey, labels = (_parse_idx(path) for path in paths)
+        yield ' with '.join(paths), grey[..., None].repeat(self.channels, axis=-1), labels
 
-    def _read_idx(self, path: str) -> np.ndarray:
-        require_file(path, None)
-        with reading(path), gzip.open(path) if path.endswith('.gz') else open(path, 'rb') as file:
-            content = file.read()
-        if self.verify:
-            name = osp.basename(path).removesuffix('.gz')
-            require_md5(path, hashlib.md5(content).hexdigest(), _CONTENT_MD5[name])
-        with reading(path):
-            return _parse_idx(content)
+
+def _content(path: str) -> bytes:
+    """That of a file, compressed or not."""
+    with reading(path), gzip.open(path) if path.endswith('.gz') else open(path, 'rb') as file:
+        return file.read()
+
+
+def _parse_idx(path: str) -> np.ndarray:
+    """Array of an idx file of uint8: magic number, sizes, then the values."""
+    content = _content(path)
+    with reading(path):
+        zero, code, ndim = int.from_bytes(content[:2], 'big'), content[2], content[3]
+        if zero != 0 or code != _UINT8_CODE:
+            raise ValueError(f'its magic number is {content[:4].hex()}, not 000008xx')
+        shape = np.frombuffer(content, '>u4', count=ndim, offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * ndim).reshape(shape)

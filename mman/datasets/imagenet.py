@@ -10,13 +10,10 @@ from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from mmpretrain.datasets.custom import find_folders, get_samples
 
 from mman.registry import DATASETS
-from mman.utils import DataError, UserError
 from mman.utils.all_ranks import run_on_all_ranks
+from mman.utils.errors import DataError, UserError, few
 
 from .key_checks import require_choice
-
-# How many names a message lists before it says how many more there are.
-_LISTED = 3
 
 
 @DATASETS.register_module()
@@ -95,21 +92,21 @@ class ImageNet(mmpretrain_datasets.ImageNet):
         """The names of the classes, read from their file if need be."""
         if classes is None:
             return None
-        if isinstance(classes, str):
-            if not fileio.isfile(classes):
-                raise self._key_error(classes, 'is not a file')
-            classes = fileio.list_from_file(classes)
-        if not classes or not all(isinstance(name, str) and name for name in classes):
-            raise self._key_error(classes, 'has something else than names, or none')
-        if len(set(classes)) < len(classes):
-            raise self._key_error(classes, 'has a name twice')
-        return tuple(classes)
-
-    def _key_error(self, classes: str | Sequence[str], fault: str) -> UserError:
-        return UserError(
-            f'{type(self).__name__}: classes={classes!r} {fault}; it should be the names of the '
-            "classes' folders, or a file that has one on every line."
-        )
+        fault = None
+        if isinstance(classes, str) and not fileio.isfile(classes):
+            fault = 'is not a file'
+        else:
+            names = fileio.list_from_file(classes) if isinstance(classes, str) else classes
+            if not names or not all(isinstance(name, str) and name for name in names):
+                fault = 'has something else than names, or none'
+            elif len(set(names)) < len(names):
+                fault = 'has a name twice'
+        if fault:
+            raise UserError(
+                f'{type(self).__name__}: classes={classes!r} {fault}; it should be the names of '
+                "the classes' folders, or a file that has one on every line."
+            )
+        return tuple(names)
 
     def _error(self, fault: str) -> DataError:
         return DataError(f'{type(self).__name__}: {fault}')
@@ -148,36 +145,26 @@ class ImageNet(mmpretrain_datasets.ImageNet):
 
     def _from_folders(self) -> list[tuple[str, int]]:
         """Paths and labels of the images in the folders of the classes."""
-        folders, labels = find_folders(self.img_prefix)
-        if tuple(self.CLASSES) != tuple(IMAGENET_CATEGORIES):
-            self._require_own(folders)
+        where, named = self.img_prefix, self.CLASSES
+        found, labels = find_folders(where)
+        folders = [name for name in found if not name.startswith('.')]
+        if tuple(named) != tuple(IMAGENET_CATEGORIES):
             labels = self.class_to_idx
-        elif len(folders) != len(IMAGENET_CATEGORIES):
+            missing = few(sorted(set(named) - set(folders)))
+            unknown = few(sorted(set(folders) - set(named)))
+            if missing:
+                raise self._error(f'{where} has no folder {missing}, which classes names.')
+            if unknown:
+                raise self._error(f'{where} has the folder {unknown}, which classes does not name.')
+        elif len(folders) != len(named):
             raise self._error(
-                f'{self.img_prefix} has {len(folders)} folders, but ImageNet has '
-                f'{len(IMAGENET_CATEGORIES)} classes. For classes of your own, set the key classes '
-                'in train_, val_ and test_dataloader.dataset alike to the names of their folders.'
+                f'{where} has {len(folders)} folders, but ImageNet has {len(named)} classes. For '
+                'classes of your own, set the key classes in train_, val_ and '
+                'test_dataloader.dataset alike to the names of their folders.'
             )
-        samples, empty = get_samples(self.img_prefix, labels, self.is_valid_file)
+        samples, empty = get_samples(where, labels, self.is_valid_file)
         if empty:
             MMLogger.get_current_instance().warning(
-                f'{self.img_prefix}: no images in the folder of {_some(empty)}'
+                f'{where}: no images in the folder of {few(sorted(empty))}'
             )
         return samples
-
-    def _require_own(self, folders: Sequence[str]) -> None:
-        missing, unknown = set(self.CLASSES) - set(folders), set(folders) - set(self.CLASSES)
-        if missing:
-            raise self._error(
-                f'{self.img_prefix} has no folder {_some(missing)}, which classes names.'
-            )
-        if unknown:
-            raise self._error(
-                f'{self.img_prefix} has the folder {_some(unknown)}, which classes does not name.'
-            )
-
-
-def _some(names: set[str]) -> str:
-    """The first few names in their order, and how many more there are."""
-    first = ', '.join(sorted(names)[:_LISTED])
-    return first if len(names) <= _LISTED else f'{first} and {len(names) - _LISTED} more'

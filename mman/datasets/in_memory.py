@@ -113,9 +113,6 @@ class InMemoryDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         """One sample as a pipeline of ``PackInputs`` alone gives it.
 
-        Args:
-            index (int): Its place.
-
         Returns:
             dict: ``inputs``, uint8 (C, H, W), a view; and ``data_samples``, a
             DataSample with ``gt_label``.
@@ -198,7 +195,13 @@ def _read(dataset: BaseDataset, max_gib: float, pool: int) -> tuple[torch.Tensor
             f'{shape[1]} x {shape[2]}.'
         )
     pooled = torch.Size((shape[0], shape[1] // pool, shape[2] // pool))
-    _check_memory(name, count, pooled, max_gib)
+    needed = count * pooled.numel() / 2**30
+    if needed > max_gib:
+        raise UserError(
+            f'InMemoryDataset: max_gib={max_gib!r} must be at least {needed:.3g} for the {count:,} '
+            f'images of {name}, {" x ".join(map(str, pooled))} each. Raise it if the machine has '
+            'that memory for every process, or use a per-image pipeline.'
+        )
     images = torch.empty((count, *pooled), dtype=torch.uint8)
     labels = torch.empty(count, dtype=torch.int64)
     for i in range(count):
@@ -218,7 +221,7 @@ def _sample(dataset: BaseDataset, index: int) -> tuple[torch.Tensor, int]:
     info = dataset.get_data_info(index)
     where = f'InMemoryDataset: the sample {index} of {type(dataset).__name__}'
     image, label = info.get('img'), info.get('gt_label')
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in (2, 3):
+    if getattr(image, 'dtype', None) != np.uint8 or image.ndim not in (2, 3):
         found = f'{image.dtype} {image.shape}' if isinstance(image, np.ndarray) else repr(image)
         raise UserError(
             f'{where} has img={found}; it must be an array of uint8, (H, W, C) or (H, W). Images '
@@ -227,13 +230,3 @@ def _sample(dataset: BaseDataset, index: int) -> tuple[torch.Tensor, int]:
     if not isinstance(label, int | np.integer):
         raise UserError(f'{where} has gt_label={label!r}; it must be one whole number.')
     return PackInputs.format_input(image), int(label)
-
-
-def _check_memory(name: str, count: int, shape: torch.Size, max_gib: float) -> None:
-    needed = count * shape.numel() / 2**30
-    if needed > max_gib:
-        raise UserError(
-            f'InMemoryDataset: max_gib={max_gib!r} must be at least {needed:.3g} for the {count:,} '
-            f'images of {name}, {" x ".join(map(str, shape))} each. Raise it if the machine has '
-            'that memory for every process, or use a per-image pipeline.'
-        )

@@ -1,4 +1,4 @@
-"""Checks of the keys of a data set or transform, with one error each."""
+"""Checks of the keys of a data set or transform, whose class, ``owner``, the error names."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,44 +7,17 @@ from mman.utils import UserError
 
 
 def require_choice(owner: object, key: str, value: Any, choices: Sequence) -> None:
-    """Refuse a value that is not one of the choices.
-
-    Args:
-        owner (object): The object whose key it is; its class is named.
-        key (str): Name of the key in the config.
-        value (Any): Value of the key; ``True`` does not pass for ``1``.
-        choices (Sequence): The values that are right.
-
-    Raises:
-        UserError: If the value is none of the choices.
-    """
+    """Refuse a value of a key that is none of the choices; ``True`` does not pass for ``1``."""
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         right = ', '.join(map(repr, choices))
         raise UserError(f'{type(owner).__name__}: {key}={value!r} must be one of {right}.')
-
-
-def require_positive_int(owner: object, key: str, value: Any) -> None:
-    """Refuse a value that is not a whole number above zero.
-
-    Args:
-        owner (object): The object whose key it is; its class is named.
-        key (str): Name of the key in the config.
-        value (Any): Value of the key.
-
-    Raises:
-        UserError: If the value is no int, is a bool, or is below 1.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(
-            f'{type(owner).__name__}: {key}={value!r} must be a whole number of at least 1.'
-        )
 
 
 def chosen_length(owner: object, indices: int | Sequence[int] | None, total: int) -> int:
     """How many samples the key ``indices`` of mmengine's data sets leaves.
 
     Args:
-        owner (object): The data set; its class is named.
+        owner (object): The data set.
         indices (int | Sequence[int] | None): Its key: the first, or if negative
             the last so many, those at some places, or all.
         total (int): Samples of the split.

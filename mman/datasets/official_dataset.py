@@ -1,25 +1,30 @@
-"""Base class of the data sets that are read from published files."""
+"""Base classes of the data sets that are read from published files."""
 
 import os.path as osp
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
+from mmpretrain.datasets.utils import calculate_md5
 
 from mman.utils import DataError, UserError
 from mman.utils.all_ranks import run_on_all_ranks
+from mman.utils.atomic_file import sha256_of
 
+from .fetching import download_file, unpack_folder
 from .key_checks import chosen_length, require_choice
+from .official_files import require_samples, require_sum
+from .official_sums import SHA256
 
 
 class OfficialDataset(BaseDataset):
     """A data set whose published files are fetched, verified and read.
 
-    A subclass sets ``METAINFO['classes']`` and :attr:`SPLITS` and implements
-    the three methods below. From :attr:`COUNTS` and :attr:`image_shape` mistakes
-    of a config are seen before anything is read. Files that exist are never
-    overwritten.
+    A subclass sets ``METAINFO['classes']``, :attr:`SPLITS` and
+    :attr:`image_shape`, and implements the two methods at the end. From
+    :attr:`COUNTS` and :attr:`image_shape` mistakes of a config are seen before
+    anything is read. Files that exist are never overwritten.
 
     Args:
         data_root (str): Local folder of the data set; ``~`` is expanded.
@@ -41,8 +46,8 @@ class OfficialDataset(BaseDataset):
     SPLITS: tuple[str, ...] = ('train', 'test')
     #: Samples of every split as published.
     COUNTS: dict[str, int] = {}
-    #: (H, W, C) of every image, where all have the same.
-    image_shape: tuple[int, int, int] | None = None
+    #: (H, W, C) of every image.
+    image_shape: tuple[int, int, int]
 
     def __init__(
         self,
@@ -99,8 +104,6 @@ class OfficialDataset(BaseDataset):
         """
         run_on_all_ranks(lambda: self._explain(self._fetch), main_only=True)
         images, labels = run_on_all_ranks(lambda: self._explain(self._read))
-        # Pixel order in memory as in shape, which not every file has.
-        images = np.ascontiguousarray(images)
         chosen_length(self, self._indices, len(images))
         return [
             dict(img=img, gt_label=int(label)) for img, label in zip(images, labels, strict=True)
@@ -109,12 +112,6 @@ class OfficialDataset(BaseDataset):
     def extra_repr(self) -> list[str]:
         """list[str]: Lines on the source of the data, for ``repr``."""
         return [f'Root of dataset: \t{self.data_root}', f'Split: \t{self.split}']
-
-    def _path(self, *names: str) -> str:
-        return osp.join(self.data_root, *names)
-
-    def _md5(self, official: str) -> str | None:
-        return official if self.verify else None
 
     def _explain(self, step: Callable):
         try:
@@ -128,14 +125,82 @@ class OfficialDataset(BaseDataset):
             )
         raise DataError(message)
 
-    @abstractmethod
     def _needs(self) -> str:
         """What a user has to put into ``data_root``, in words."""
+        return ' and '.join(name for name, *_ in self._files())
 
-    @abstractmethod
     def _fetch(self) -> None:
         """Download or unpack what is missing; runs in rank 0 only."""
+        for name, _, url in self._files():
+            if not osp.exists(self._path(name)):
+                self._download(url, self._path(name), self._path(name))
 
-    @abstractmethod
+    def _download(self, url: str, path: str, missing: str) -> None:
+        if not self.download:
+            parent = osp.dirname(missing)
+            missing = missing if osp.isdir(parent) else f'{missing} (and all of {parent})'
+            raise RuntimeError(f'{missing} is missing, and download=False.')
+        download_file(url, path)
+
     def _read(self) -> tuple[np.ndarray, np.ndarray]:
         """Images, uint8 (N, H, W, C), and labels, integers (N, )."""
+        paths, images, labels = [self._path(name) for name, *_ in self._files()], [], []
+        for path, (_, md5, _) in zip(paths, self._files(), strict=True):
+            if not osp.isfile(path):
+                raise RuntimeError(f'{path} is missing.')
+            if self.verify:
+                require_sum(path, 'md5', self._md5(path), md5)
+        for path, *part in self._parse(paths):
+            require_samples(path, *part, self.image_shape, self.num_classes)
+            images.append(part[0])
+            labels.append(part[1])
+        # Pixel order in memory as in shape, which not every file has.
+        return np.ascontiguousarray(np.concatenate(images)), np.concatenate(labels)
+
+    def _path(self, name: str) -> str:
+        return osp.join(self.data_root, name)
+
+    def _md5(self, path: str) -> str:
+        return calculate_md5(path)
+
+    @abstractmethod
+    def _files(self) -> list[tuple[str, str, str]]:
+        """Name, MD5 in hex and URL of every file of the split."""
+
+    @abstractmethod
+    def _parse(self, paths: list[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Read the files: per part what an error calls it, its images and its labels."""
+
+
+class ArchivedDataset(OfficialDataset):
+    """One whose files come as a folder in a tar archive.
+
+    The folder that exists is not touched. Otherwise the archive is unpacked,
+    and downloaded before if it is not there.
+
+    A subclass has, from whoever publishes the data set in Python, the folder
+    ``base_folder``, the archive ``filename`` at ``url``, a name in
+    :data:`.SHA256`, and the names and MD5s of the files in the folder,
+    ``train_list`` and ``test_list``.
+    """
+
+    def _needs(self) -> str:
+        return f'the folder {self.base_folder}/ or the archive {self.filename}'
+
+    def _fetch(self) -> None:
+        folder = osp.join(self.data_root, self.base_folder)
+        archive = osp.join(self.data_root, self.filename)
+        if osp.isdir(folder):
+            return
+        if not osp.exists(archive):
+            self._download(self.url, archive, folder)
+        elif self.verify:
+            require_sum(archive, 'sha256', sha256_of(archive), SHA256[self.filename])
+        unpack_folder(archive, folder)
+
+    def _path(self, name: str) -> str:
+        return osp.join(self.data_root, self.base_folder, name)
+
+    def _files(self) -> list[tuple[str, str, str]]:
+        files = self.train_list if self.split == 'train' else self.test_list
+        return [(name, md5, '') for name, md5 in files]

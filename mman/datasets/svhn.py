@@ -1,21 +1,15 @@
 """Street View House Numbers, cropped digits."""
 
-import os.path as osp
+from collections.abc import Iterator
 
 import numpy as np
-import torchvision.datasets as torchvision_datasets
+import scipy.io
+from torchvision import datasets as torchvision_datasets
 
 from mman.registry import DATASETS
 
-from .fetching import download_file, require_download
 from .official_dataset import OfficialDataset
-from .official_files import reading, require_file, require_samples
-
-
-class _Reader(torchvision_datasets.SVHN):
-    def _check_integrity(self) -> bool:
-        # Checked before, as the key ``verify`` says.
-        return True
+from .official_files import reading
 
 
 @DATASETS.register_module()
@@ -25,7 +19,7 @@ class SVHN(OfficialDataset):
     The digit 0 has the label 0 (10 in the files). The 531,131 'extra' images
     are read, and downloaded (1.3 GB), only if ``split`` names them.
 
-    Source: http://ufldl.stanford.edu/housenumbers/, read by torchvision
+    Source: http://ufldl.stanford.edu/housenumbers/
 
     Args:
         data_root (str): Local folder that holds ``train_32x32.mat`` and
@@ -44,30 +38,13 @@ class SVHN(OfficialDataset):
     SPLITS = tuple(COUNTS)
     image_shape = (32, 32, 3)
 
-    def _official(self) -> list[tuple[str, str, str, str]]:
-        """Per part of the split its name, URL, file name and md5."""
-        return [(part, *_Reader.split_list[part]) for part in self.split.split('+')]
+    def _files(self) -> list[tuple[str, str, str]]:
+        published = [torchvision_datasets.SVHN.split_list[part] for part in self.split.split('+')]
+        return [(name, md5, url) for url, name, md5 in published]
 
-    def _needs(self) -> str:
-        return ' and '.join(name for _, _, name, _ in self._official())
-
-    def _fetch(self) -> None:
-        for _, url, name, _ in self._official():
-            path = self._path(name)
-            if not osp.exists(path):
-                require_download(path, self.download)
-                download_file(url, path)
-
-    def _read(self) -> tuple[np.ndarray, np.ndarray]:
-        parts = [self._read_part(part, name, md5) for part, _, name, md5 in self._official()]
-        return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-
-    def _read_part(self, part: str, name: str, md5: str) -> tuple[np.ndarray, np.ndarray]:
-        path = self._path(name)
-        require_file(path, self._md5(md5))
-        with reading(path):
-            reader = _Reader(self.data_root, part)
-            images = reader.data.transpose(0, 2, 3, 1)
-            labels = reader.labels.reshape(-1)
-        require_samples(path, images, labels, self.image_shape, self.num_classes)
-        return images, labels
+    def _parse(self, paths: list[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        for path in paths:
+            with reading(path):
+                content = scipy.io.loadmat(path)
+                images, labels = content['X'].transpose(3, 0, 1, 2), content['y'].reshape(-1)
+            yield path, images, np.where(labels == 10, 0, labels)

@@ -1,5 +1,5 @@
+from .exported import Exported
 from .man_release import convert_man_release
-from .new_files import Exported
 from .plain_classifier import PlainClassifier
 from .programs import export_onnx, export_torch
 from .publish import publish_model

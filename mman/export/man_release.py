@@ -1,7 +1,7 @@
 """Checkpoints of the released MAN and MAN++ code."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from mmengine.config import Config
@@ -9,11 +9,13 @@ from torch import nn
 
 import mman
 from mman.apis import get_model
+from mman.apis.models import read_checkpoint
 from mman.models import DGLAuxHead, MomentumAuxHead
 from mman.utils import UserError
-from mman.utils.checkpoint import load_from_local
+from mman.utils.checkpoint_fit import fitting_weights
+from mman.utils.new_file import check_new_file, write_new
 
-from .new_files import Exported, check_new_file, torch_bytes, write_new
+from .exported import Exported, torch_bytes
 
 # What the release trains with; it makes heads for every unit, used or not.
 _TRAINING = re.compile(r'(LB|EMA_Net|EMA_first|ema_s|decoder|aux_classifier)[._]')
@@ -21,7 +23,6 @@ _TRAINING = re.compile(r'(LB|EMA_Net|EMA_first|ema_s|decoder|aux_classifier)[._]
 _CLASSIFIER_RULES = [(r'(conv1|bn1|layer\d+)\.', r'backbone.\1.'), (r'fc64\.', 'head.fc.')]
 
 Weights = dict[str, torch.Tensor]
-Rules = list[tuple[str, str]]
 
 
 def convert_man_release(checkpoint: str, out: str, config: str | Config | None = None) -> Exported:
@@ -35,12 +36,16 @@ def convert_man_release(checkpoint: str, out: str, config: str | Config | None =
             heads too. Defaults to None, the classifier alone.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint.
-        UserError: If the checkpoint is not of the release, the config does not
-            fit it, or ``out`` is refused. Nothing is written then.
+        UserError: If the checkpoint is missing or not of the release, the
+            config does not fit it, or ``out`` is refused. Nothing is written then.
     """
     check_new_file(out, '.pth')
-    weights = _release_weights(checkpoint)
+    weights = read_checkpoint(checkpoint)['state_dict']
+    if 'fc64.weight' not in weights or 'layer1.0.conv1.weight' not in weights:
+        raise UserError(
+            f'checkpoint {checkpoint!r} is not one of the released code: it lacks fc64.weight or '
+            'layer1.0.conv1.weight'
+        )
     meta = dict(mman_version=mman.__version__)
     if config is None:
         found, left_out = _renamed(weights, _CLASSIFIER_RULES)
@@ -52,21 +57,6 @@ def convert_man_release(checkpoint: str, out: str, config: str | Config | None =
     write_new(out, torch_bytes(dict(meta=meta, state_dict=found)))
     said = f'{len(found)} entries, {len(left_out)} of training left out'
     return Exported(out, dict(converted=said))
-
-
-def _release_weights(path: str) -> Weights:
-    """The weights of a file of the release, without the prefix of DataParallel."""
-    content = load_from_local(path, map_location='cpu')
-    weights = content.get('state_dict', content) if isinstance(content, Mapping) else None
-    if not weights or not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise UserError(f'checkpoint {path!r} should hold weights, alone or as its state_dict')
-    found = {name.removeprefix('module.'): value for name, value in weights.items()}
-    if 'fc64.weight' not in found or 'layer1.0.conv1.weight' not in found:
-        raise UserError(
-            f'checkpoint {path!r} is not one of the released code: it lacks fc64.weight or '
-            'layer1.0.conv1.weight'
-        )
-    return found
 
 
 def _head_rules(model: nn.Module) -> Iterator[tuple[str, str]]:
@@ -93,7 +83,7 @@ def _head_rules(model: nn.Module) -> Iterator[tuple[str, str]]:
         yield rf'aux_classifier_{stage}_{unit}\.head\.', f'{ours}host.{classifier}.'
 
 
-def _renamed(weights: Weights, rules: Rules) -> tuple[Weights, list[str]]:
+def _renamed(weights: Weights, rules: list[tuple[str, str]]) -> tuple[Weights, list[str]]:
     """The weights that a rule names, and the names of those left out."""
     found, left_out = {}, []
     for name, value in weights.items():
@@ -123,13 +113,9 @@ def _fitted(found: Weights, model: nn.Module, left_out: list[str]) -> Weights:
         elif name.endswith('.num_batches_tracked'):
             # Counted, never used; torch itself starts it anew for files without it.
             kept.setdefault(name, torch.zeros((), dtype=torch.int64))
-    missing = [name for name in own if name not in kept]
-    misshapen = [name for name in kept if kept[name].shape != own[name].shape]
-    for what, names in (('lacks', missing), ('has misshapen', misshapen)):
-        if names:
-            raise UserError(
-                f'config does not fit the checkpoint, which {what} {", ".join(names[:4])}'
-                + (f' and {len(names) - 4} more' if len(names) > 4 else '')
-                + ', by our names: give the config of its split, heads and width'
-            )
-    return {name: kept[name] for name in own}
+    return fitting_weights(
+        model,
+        dict(state_dict=kept),
+        'the checkpoint, by our names,',
+        'Give the config of its split, heads and width',
+    )

@@ -11,11 +11,14 @@ from mmengine.config import Config
 
 from mman.apis import get_model
 from mman.utils import UserError
+from mman.utils.new_file import check_new_file, write_new
 
-from .new_files import Exported, check_new_file, write_new
+from .exported import Exported
 from .plain_classifier import PlainClassifier, check_equal, sample_images
 
 Run = Callable[[torch.Tensor], torch.Tensor]
+# Of the classifier and two images: the file's content, and the program read back from it.
+Writer = Callable[[PlainClassifier, torch.Tensor], tuple[bytes, Run]]
 
 
 def export_onnx(
@@ -46,9 +49,7 @@ def export_onnx(
             refused, a package is missing, or the scores differ by more than
             1e-4 of the largest. Nothing is written then.
     """
-    check_new_file(out, '.onnx')
-    _require_onnx()
-    return _export(_onnx, config, checkpoint, out, pixels, images)
+    return _export(_onnx, '.onnx', config, checkpoint, out, pixels, images)
 
 
 def export_torch(
@@ -73,16 +74,15 @@ def export_torch(
     Raises:
         UserError: As :func:`export_onnx` does, or if ``how`` is another word.
     """
-    kinds = dict(export=('.pt2', _exported), script=('.pt', _scripted))
+    kinds = dict(export=(_exported, '.pt2'), script=(_scripted, '.pt'))
     if how not in kinds:
         raise UserError(f'how={how!r} should be {" or ".join(map(repr, kinds))}')
-    suffix, write = kinds[how]
-    check_new_file(out, suffix)
-    return _export(write, config, checkpoint, out, pixels, images)
+    return _export(*kinds[how], config, checkpoint, out, pixels, images)
 
 
 def _export(
-    write: Callable[[PlainClassifier, torch.Tensor], tuple[bytes, Run]],
+    write: Writer,
+    suffix: str,
     config: str | Config,
     checkpoint: str,
     out: str,
@@ -90,6 +90,7 @@ def _export(
     images: str | None,
 ) -> Exported:
     """Export, compare what was read back, and write it if it is the same."""
+    check_new_file(out, suffix)
     model = get_model(config, checkpoint)
     classifier = PlainClassifier(model, pixels).eval()
     inputs = sample_images(model, images, pixels)
@@ -97,30 +98,22 @@ def _export(
         content, run = write(classifier, inputs[:2])
     difference = check_equal(run, classifier, inputs)
     write_new(out, content)
-    shape = ', '.join(map(str, inputs.shape[1:]))
     facts = dict(
-        input=f'images (N, {shape}): {classifier.takes}',
+        input=f'images (N, {", ".join(map(str, inputs.shape[1:]))}): {classifier.takes}',
         output='scores (N, classes), before softmax',
     )
     return Exported(out, facts, difference, len(inputs))
 
 
-def _require_onnx() -> None:
-    """Refuse to start without what writes and runs ONNX."""
+def _onnx(classifier: PlainClassifier, example: torch.Tensor) -> tuple[bytes, Run]:
     try:
         import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
+        import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UserError(
             f'exporting ONNX needs onnx, onnxruntime and onnxscript: {error}'
         ) from error
-
-
-def _onnx(classifier: PlainClassifier, example: torch.Tensor) -> tuple[bytes, Run]:
-    """An ONNX file, and onnxruntime with it."""
-    import onnxruntime
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'model.onnx'
         torch.onnx.export(
@@ -140,21 +133,16 @@ def _onnx(classifier: PlainClassifier, example: torch.Tensor) -> tuple[bytes, Ru
 
 
 def _exported(classifier: PlainClassifier, example: torch.Tensor) -> tuple[bytes, Run]:
-    """A file of torch.export, and the program read back from it."""
     shapes = ({0: torch.export.Dim('batch')},)
     buffer = io.BytesIO()
     torch.export.save(torch.export.export(classifier, (example,), dynamic_shapes=shapes), buffer)
-    content = buffer.getvalue()
-    return content, torch.export.load(io.BytesIO(content)).module()
+    return buffer.getvalue(), torch.export.load(io.BytesIO(buffer.getvalue())).module()
 
 
 def _scripted(classifier: PlainClassifier, example: torch.Tensor) -> tuple[bytes, Run]:
-    """A file of TorchScript, traced, and the program read back from it."""
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
         # It warns of every shape that Python looks at; the comparison tells whether that matters.
         warnings.simplefilter('ignore')
-        program = torch.jit.trace(classifier, example)
-        buffer = io.BytesIO()
-        torch.jit.save(program, buffer)
-        content = buffer.getvalue()
-        return content, torch.jit.load(io.BytesIO(content))
+        torch.jit.save(torch.jit.trace(classifier, example), buffer)
+        return buffer.getvalue(), torch.jit.load(io.BytesIO(buffer.getvalue()))

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 import torch
 
 import mman
-from mman.apis.models import read_checkpoint
+from mman.apis.models import AUX_HEADS, read_checkpoint
 from mman.utils import UserError
+from mman.utils.checkpoint_fit import weights_and_meta
+from mman.utils.new_file import check_new_file, write_new
 
-from .new_files import check_new_file, torch_bytes, write_new
+from .exported import torch_bytes
 
-AUX_HEADS = 'aux_heads.'
-DIGITS = 8
 # Of what a Runner writes into meta, what tells how the weights came to be.
-META = ('cfg', 'block_ends', 'epoch', 'iter', 'mmengine_version')
+_META = ('cfg', 'block_ends', 'epoch', 'iter', 'mmengine_version')
 
 
 def publish_model(
@@ -41,7 +41,7 @@ def publish_model(
             the new name exists.
     """
     content = torch_bytes(_published(read_checkpoint(checkpoint), weights, keep_aux_heads))
-    digest = hashlib.sha256(content).hexdigest()[:DIGITS]
+    digest = hashlib.sha256(content).hexdigest()[:8]
     target = f'{out.removesuffix(".pth")}-{digest}.pth'
     check_new_file(target, '.pth')
     write_new(target, content)
@@ -55,8 +55,8 @@ def _published(checkpoint: Mapping, weights: str | None, keep_aux_heads: bool) -
         chosen = {name: v for name, v in chosen.items() if not name.startswith(AUX_HEADS)}
     elif not any(name.startswith(AUX_HEADS) for name in chosen):
         raise UserError('keep_aux_heads: the checkpoint has no aux heads')
-    meta = checkpoint.get('meta') or {}
-    kept = {key: meta[key] for key in META if key in meta}
+    meta = checkpoint['meta']
+    kept = {key: meta[key] for key in _META if key in meta}
     if 'block_ends' in kept:
         kept['block_ends'] = list(kept['block_ends'])
     classes = (meta.get('dataset_meta') or {}).get('classes')
@@ -76,7 +76,6 @@ def _chosen_weights(checkpoint: Mapping, weights: str | None) -> dict[str, torch
     """
     if weights not in (None, 'averaged', 'current'):
         raise UserError(f"weights={weights!r} should be 'averaged' or 'current'")
-    plain = {name.removeprefix('module.'): v for name, v in checkpoint['state_dict'].items()}
     other = checkpoint.get('ema_state_dict')
     if (other is None) != (weights is None):
         raise UserError(
@@ -85,6 +84,6 @@ def _chosen_weights(checkpoint: Mapping, weights: str | None) -> dict[str, torch
             else 'the checkpoint has averaged and current weights: choose by weights'
         )
     if weights != 'current':
-        return plain
-    current = {name.removeprefix('module.'): value for name, value in other.items()}
-    return {name: current[name] for name in plain}
+        return checkpoint['state_dict']
+    current, _ = weights_and_meta(dict(state_dict=other), 'ema_state_dict of the checkpoint')
+    return {name: current[name] for name in checkpoint['state_dict']}

@@ -7,11 +7,14 @@ from typing import Any
 
 import mmpretrain.models as mm
 import torch
+from mmengine.utils import get_object_from_string
 from torch import nn
 
+from mman.apis.models import AUX_HEADS
 from mman.models import CIFARResNet, TorchvisionBackbone
 from mman.utils import UserError
 
+_MAKERS = dict(torchvision='torchvision.models.get_model', timm='timm.create_model')
 _DEPTHS = (18, 34, 50, 101, 152)
 # (channels, layers, attention heads, hidden channels) -> timm's size
 _VIT_SIZES = {
@@ -21,16 +24,15 @@ _VIT_SIZES = {
     (1024, 24, 16, 4096): 'large',
 }
 _VIT_RULES = (
-    (r'backbone\.patch_embed\.projection\.', 'patch_embed.proj.'),
-    (r'backbone\.layers\.(\d+)\.ln([12])\.', r'blocks.\1.norm\2.'),
-    (r'backbone\.layers\.(\d+)\.ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
-    (r'backbone\.layers\.(\d+)\.ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
-    (r'backbone\.layers\.', 'blocks.'),
-    (r'backbone\.ln1\.', 'norm.'),
-    (r'backbone\.', ''),
+    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
+    (r'^layers\.(\d+)\.ln([12])\.', r'blocks.\1.norm\2.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.', r'blocks.\1.mlp.fc1.'),
+    (r'^layers\.(\d+)\.ffn\.layers\.1\.', r'blocks.\1.mlp.fc2.'),
+    (r'^layers\.', 'blocks.'),
+    (r'^ln1\.', 'norm.'),
 )
-# What mmpretrain's TIMMBackbone takes for itself; the rest goes on to timm.
-_TIMM_OWN = ('type', 'model_name', 'features_only', 'pretrained', 'checkpoint_path', 'init_cfg')
+# What the backbones take for themselves; the rest goes on to the library.
+_OWN = ('type', 'model_name', 'features_only', 'pretrained', 'checkpoint_path', 'init_cfg', 'name')
 
 
 @dataclass(frozen=True)
@@ -41,48 +43,40 @@ class Target:
         library (str): 'torchvision' or 'timm'.
         name (str): Of the architecture there.
         classifier (str): Name of its last linear layer.
-        rules (Sequence[tuple[str, str]]): Patterns and replacements of names of
-            the backbone, of which the first that matches counts.
         kwargs (dict): Further arguments of the architecture.
+        rules (Sequence[tuple[str, str]]): Patterns and replacements of names of
+            the backbone, applied in turn. Defaults to none.
     """
 
     library: str
     name: str
     classifier: str
-    rules: Sequence[tuple[str, str]]
     kwargs: dict[str, Any] = field(default_factory=dict)
+    rules: Sequence[tuple[str, str]] = ()
 
     def build(self) -> nn.Module:
         """The network in eval mode, its weights drawn.
 
         Raises:
-            UserError: If timm is missing.
+            UserError: If the library is missing.
         """
-        if self.library == 'torchvision':
-            from torchvision.models import get_model
-
-            return get_model(self.name, weights=None, **self.kwargs).eval()
-        try:
-            import timm
-        except ImportError as error:
-            raise UserError(f"format='timm' needs the package timm: {error}") from error
-        return timm.create_model(self.name, pretrained=False, **self.kwargs).eval()
+        make = get_object_from_string(_MAKERS[self.library])
+        if make is None:
+            raise UserError(f'format={self.library!r} needs the package {self.library}')
+        return make(self.name, **self.kwargs).eval()
 
     @property
     def call(self) -> str:
         """The call that makes the network."""
-        function = dict(torchvision='torchvision.models.get_model', timm='timm.create_model')
         arguments = [repr(self.name), *(f'{key}={v!r}' for key, v in self.kwargs.items())]
-        return f'{function[self.library]}({", ".join(arguments)})'
+        return f'{_MAKERS[self.library]}({", ".join(arguments)})'
 
     def renamed(self, name: str) -> str:
         """Our name of a weight in its names."""
-        match = re.match(r'head\.(?:fc|layers\.head)\.', name)
-        if match:
-            return f'{self.classifier}.{name[match.end() :]}'
+        name = re.sub(r'^head\.(fc|layers\.head)\.', f'{self.classifier}.', name)
+        name = re.sub(r'^backbone\.(timm_model\.)?', '', name)
         for pattern, replacement in self.rules:
-            if re.match(pattern, name):
-                return re.sub(pattern, replacement, name, count=1)
+            name = re.sub(pattern, replacement, name)
         return name
 
 
@@ -96,48 +90,35 @@ def find_target(model: nn.Module, library: str) -> Target:
     Raises:
         UserError: If there is none; says why.
     """
-    backbone = model.backbone
+    backbone, head = model.backbone, model.head
     where = f'format={library!r}: backbone {type(backbone).__name__}'
-    _check_head(model, where)
+    if type(head) is not mm.LinearClsHead and not (
+        type(head) is mm.VisionTransformerClsHead and head.hidden_dim is None
+    ):
+        raise UserError(f'{where}: head {type(head).__name__} is not one linear layer, as there')
     if isinstance(backbone, CIFARResNet):
         raise UserError(
             f'{where}, the ResNet of three stages for small images, is not in {library}'
         )
+    config = dict(model._config.model.backbone)
+    kwargs = {} if head.num_classes == 1000 else dict(num_classes=head.num_classes)
     if type(backbone) in (mm.ResNet, mm.ResNeXt):
-        return _resnet(model, library, where)
+        return Target(library, _resnet_name(backbone, config, where), 'fc', kwargs)
     if library == 'timm' and type(backbone) is mm.VisionTransformer:
-        return _vision_transformer(model, where)
+        return _vision_transformer(backbone, kwargs, where)
+    passed_on = {key: value for key, value in config.items() if key not in _OWN} | kwargs
     if library == 'timm' and isinstance(backbone, mm.TIMMBackbone):
-        return _timm_backbone(model, where)
+        return _timm_backbone(backbone, config, passed_on, where)
     if library == 'torchvision' and isinstance(backbone, TorchvisionBackbone):
-        return _torchvision_backbone(model, where)
-    own = ', VisionTransformer, TIMMBackbone' if library == 'timm' else ', TorchvisionBackbone'
-    known = f'ResNet, ResNeXt{own}'
-    raise UserError(f'{where} has no counterpart there; of {known} there are some')
+        return _torchvision_backbone(backbone, config['name'], passed_on, where)
+    own = 'VisionTransformer, TIMMBackbone' if library == 'timm' else 'TorchvisionBackbone'
+    raise UserError(f'{where} has no counterpart there; of ResNet, ResNeXt, {own} there are some')
 
 
-def _check_head(model: nn.Module, where: str) -> None:
-    """Both libraries classify by a single linear layer."""
-    head = model.head
-    plain = type(head) is mm.LinearClsHead or (
-        type(head) is mm.VisionTransformerClsHead and head.hidden_dim is None
-    )
-    if not plain:
-        raise UserError(f'{where}: head {type(head).__name__} is not one linear layer, as there')
-
-
-def _classes(model: nn.Module) -> dict[str, int]:
-    """The argument of the number of classes, where it is not ImageNet's."""
-    return {} if model.head.num_classes == 1000 else dict(num_classes=model.head.num_classes)
-
-
-def _resnet(model: nn.Module, library: str, where: str) -> Target:
+def _resnet_name(backbone: nn.Module, config: dict, where: str) -> str:
     """ResNet and ResNeXt, whose backbones have the same names everywhere."""
-    backbone = model.backbone
-    name = f'resnet{backbone.depth}'
-    known = backbone.depth in _DEPTHS
+    name, known = f'resnet{backbone.depth}', backbone.depth in _DEPTHS
     if type(backbone) is mm.ResNeXt:
-        config = model._config.model.backbone
         groups, width = config.get('groups', 32), config.get('width_per_group', 4)
         name = f'resnext{backbone.depth}_{groups}x{width}d'
         known = name == 'resnext101_32x8d'
@@ -146,51 +127,42 @@ def _resnet(model: nn.Module, library: str, where: str) -> Target:
             f'{where}: there is no {name}, only resnet{", ".join(map(str, _DEPTHS))} and '
             'resnext101_32x8d'
         )
-    return Target(library, name, 'fc', ((r'backbone\.', ''),), _classes(model))
+    return name
 
 
-def _vision_transformer(model: nn.Module, where: str) -> Target:
-    backbone = model.backbone
-    arch = backbone.arch_settings
+def _vision_transformer(backbone: nn.Module, kwargs: dict, where: str) -> Target:
     keys = ('embed_dims', 'num_layers', 'num_heads', 'feedforward_channels')
-    sizes = tuple(arch[key] for key in keys)
+    sizes = tuple(backbone.arch_settings[key] for key in keys)
     if sizes not in _VIT_SIZES:
         raise UserError(f'{where}: no size has {", ".join(keys)} = {sizes} there')
     if backbone.out_type != 'cls_token':
         raise UserError(f"{where}: out_type={backbone.out_type!r} should be 'cls_token', as there")
-    kwargs = _classes(model)
-    height, width = backbone.img_size
-    patch = backbone.patch_embed.projection.kernel_size
-    if (height, width) != (224, 224):
-        kwargs['img_size'] = (height, width)
+    image, patch = tuple(backbone.img_size), backbone.patch_embed.projection.kernel_size
+    if image != (224, 224):
+        kwargs['img_size'] = image
     if patch != (16, 16):
         kwargs['patch_size'] = patch[0] if patch[0] == patch[1] else patch
-    return Target('timm', f'vit_{_VIT_SIZES[sizes]}_patch16_224', 'head', _VIT_RULES, kwargs)
+    return Target('timm', f'vit_{_VIT_SIZES[sizes]}_patch16_224', 'head', kwargs, _VIT_RULES)
 
 
-def _timm_backbone(model: nn.Module, where: str) -> Target:
+def _timm_backbone(backbone: nn.Module, config: dict, kwargs: dict, where: str) -> Target:
     """A model of timm without its classifier, which is put back."""
-    config = dict(model._config.model.backbone)
-    classifier = model.backbone.timm_model.pretrained_cfg.get('classifier')
+    name = config['model_name']
+    classifier = backbone.timm_model.pretrained_cfg.get('classifier')
     if config.get('features_only') or not isinstance(classifier, str):
-        raise UserError(f'{where}: {config["model_name"]!r} has no single classifier to put back')
-    kwargs = {key: value for key, value in config.items() if key not in _TIMM_OWN}
+        raise UserError(f'{where}: {name!r} has no single classifier to put back')
     if 'in_channels' in kwargs:
         kwargs['in_chans'] = kwargs.pop('in_channels')
-    rules = ((r'backbone\.timm_model\.', ''),)
-    return Target('timm', config['model_name'], classifier, rules, kwargs | _classes(model))
+    return Target('timm', name, classifier, kwargs)
 
 
-def _torchvision_backbone(model: nn.Module, where: str) -> Target:
+def _torchvision_backbone(backbone: nn.Module, name: str, kwargs: dict, where: str) -> Target:
     """A classifier of torchvision without its last layers, which are put back."""
-    config = dict(model._config.model.backbone)
-    name = config['name']
-    kwargs = {key: v for key, v in config.items() if key not in ('type', 'name', 'init_cfg')}
-    target = Target('torchvision', name, '', ((r'backbone\.', ''),), kwargs | _classes(model))
+    target = Target('torchvision', name, '', kwargs)
     linear = [
         layer
         for layer, module in target.build().named_modules()
-        if isinstance(module, nn.Linear) and layer.split('.')[0] in model.backbone.left_out
+        if isinstance(module, nn.Linear) and layer.split('.')[0] in backbone.left_out
     ]
     if len(linear) != 1:
         raise UserError(f'{where}: {name!r} has {len(linear)} linear layers at its end, not one')
@@ -202,7 +174,7 @@ def plain_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     return {
         name: value.contiguous().clone()
         for name, value in model.state_dict().items()
-        if not name.startswith('aux_heads.')
+        if not name.startswith(AUX_HEADS)
     }
 
 

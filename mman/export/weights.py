@@ -1,16 +1,15 @@
 """The weights of a classifier for other libraries."""
 
 import json
-from collections.abc import Mapping
 
-import torch
 from mmengine.config import Config
 from torch import nn
 
 from mman.apis import get_model
 from mman.utils import UserError
+from mman.utils.new_file import check_new_file, write_new
 
-from .new_files import Exported, check_new_file, torch_bytes, write_new
+from .exported import Exported, torch_bytes
 from .plain_classifier import PlainClassifier, check_equal, sample_images
 from .to_library import converted, find_target, plain_weights
 
@@ -49,11 +48,11 @@ def export_weights(
     model = get_model(config, checkpoint)
     if format in ('torchvision', 'timm'):
         return _export_to_library(model, format, out, images)
-    weights = plain_weights(model)
+    weights, classes = plain_weights(model), list(model._dataset_meta.get('classes') or [])
     if format == 'safetensors':
-        content = _safetensors_bytes(weights, _metadata(model))
+        content = _safetensors(weights, classes, model.data_preprocessor)
     else:
-        meta = dict(dataset_meta=dict(classes=_classes(model)))
+        meta = dict(dataset_meta=dict(classes=classes))
         content = torch_bytes(dict(meta=meta, state_dict=weights))
     write_new(out, content)
     return Exported(out)
@@ -69,23 +68,14 @@ def _export_to_library(model: nn.Module, library: str, out: str, images: str | N
     return Exported(out, dict(network=target.call), difference, len(inputs))
 
 
-def _classes(model: nn.Module) -> list[str]:
-    return list(model._dataset_meta.get('classes') or [])
-
-
-def _metadata(model: nn.Module) -> dict[str, str]:
-    """What safetensors holds beside the weights: strings, here of JSON."""
-    preprocessor = model.data_preprocessor
-    facts: dict = dict(classes=_classes(model))
-    if preprocessor._enable_normalize:
-        facts['mean'] = preprocessor.mean.flatten().tolist()
-        facts['std'] = preprocessor.std.flatten().tolist()
-    return {'format': 'pt', **{key: json.dumps(value) for key, value in facts.items()}}
-
-
-def _safetensors_bytes(weights: Mapping[str, torch.Tensor], facts: dict[str, str]) -> bytes:
+def _safetensors(weights: dict, classes: list[str], preprocessor: nn.Module) -> bytes:
+    """The content of a file that holds strings, here of JSON, beside the weights."""
     try:
         from safetensors.torch import save
     except ImportError as error:
         raise UserError(f"format='safetensors' needs that package: {error}") from error
-    return save(dict(weights), metadata=facts)
+    facts: dict = dict(classes=classes)
+    if preprocessor._enable_normalize:
+        facts['mean'] = preprocessor.mean.flatten().tolist()
+        facts['std'] = preprocessor.std.flatten().tolist()
+    return save(weights, {'format': 'pt', **{key: json.dumps(v) for key, v in facts.items()}})

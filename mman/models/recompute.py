@@ -67,15 +67,13 @@ class Recompute:
                 :attr:`AuxHead.recompute_parts` is recomputed as a whole, as
                 the part 'classifier'.
         """
-        named = head.recompute_parts
-        for part in self.parts.intersection(named):
-            for network in _modules(head, named[part]):
-                recompute(network)
-        if not named and 'classifier' in self.parts:
-            recompute(head, 'loss')
-        for child in head.children():
-            if isinstance(child, AuxHead):
-                self.apply_to_head(child)
+        for one in _with_host(head):
+            named = one.recompute_parts
+            for part in self.parts.intersection(named):
+                for network in _modules(one, named[part]):
+                    recompute(network)
+            if not named and 'classifier' in self.parts:
+                recompute(one, 'loss')
 
     def apply_to_neck_and_head(self, modules: Sequence[nn.Module]) -> None:
         """Recompute what trains the last block, if 'classifier' is listed.
@@ -92,8 +90,11 @@ class Recompute:
 
 def head_parts(head: AuxHead) -> set[str]:
     """The parts that an aux head and its host name."""
-    hosts = (child for child in head.children() if isinstance(child, AuxHead))
-    return set(head.recompute_parts).union(*map(head_parts, hosts))
+    return set().union(*(one.recompute_parts for one in _with_host(head)))
+
+
+def _with_host(head: AuxHead) -> list[AuxHead]:
+    return [module for module in head.modules() if isinstance(module, AuxHead)]
 
 
 def recompute(module: nn.Module, method: str = '__call__') -> None:

@@ -1,4 +1,3 @@
-from .build import build_strict
 from .errors import DataError, UserError
 
-__all__ = ['DataError', 'UserError', 'build_strict']
+__all__ = ['DataError', 'UserError']

@@ -32,14 +32,13 @@ class AtomicBackend(LocalBackend):
             UserError: If it holds what ``--resume`` would refuse to load, or
                 cannot be written. An earlier file of that name is left.
         """
-        _check_loads(obj, str(filepath))
+        if weights_only_is_forced():
+            _check_loads(obj, str(filepath))
         Path(filepath).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(filepath, sealed(obj))
 
 
 def _check_loads(obj: bytes, filepath: str) -> None:
-    if not weights_only_is_forced():
-        return
     try:
         with torch.serialization.safe_globals(safe_globals()):
             torch.load(io.BytesIO(obj), map_location='meta', weights_only=True)

@@ -35,21 +35,28 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        with temporary.open('rb') as file:
-            written = hashlib.file_digest(file, 'sha256').digest()
-        if written != hashlib.sha256(content).digest():
+        if sha256_of(temporary) != hashlib.sha256(content).hexdigest():
             raise OSError('it reads back differently')
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        # The new name too is forced to the disk.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(
             f'{str(path)!r}, {len(content):,} bytes, could not be written '
             f'({error.strerror or error}); earlier files are as they were. Make room, then go on'
         ) from error
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file in hex."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def remove_leftovers(folder: str | Path) -> None:
@@ -73,41 +80,29 @@ def sealed(content: bytes) -> bytes:
     return body + hashlib.sha256(body).hexdigest().encode()
 
 
-def damage(path: str | Path) -> str | None:
-    """What is wrong with a file written by torch.save, as far as its bytes tell.
+def require_whole(path: str | Path) -> None:
+    """Refuse a damaged file of torch.save, as far as its bytes tell.
 
     A sealed file is compared with its SHA-256, every byte of it. Of another
     zip file the checksums of its members are checked. An old-style file has
     nothing to check.
 
-    Returns:
-        str | None: None if nothing was found.
+    Raises:
+        ValueError: If it is damaged. Of a header zipfile may also say that it
+            is no zip file (BadZipFile), encrypted (RuntimeError) and so on.
     """
     content = Path(path).read_bytes()
     body, digest = content[:-_DIGITS], content[-_DIGITS:]
-    if body.endswith(_MARK):
-        right = hashlib.sha256(body).hexdigest().encode() == digest
-        return None if right else 'its content does not match its SHA-256'
     if not content:
-        return 'it is empty'
-    if content[:2] != b'PK' and _END not in content[-256:]:
-        return None
-    # Another zip file ends in its last part, and in no bytes of a comment.
-    if content[-_END_SIZE:-18] != _END or content[-2:] != bytes(2):
-        return 'it is cut off or its end is damaged'
-    try:
+        raise ValueError('it is empty')
+    if body.endswith(_MARK):
+        if hashlib.sha256(body).hexdigest().encode() != digest:
+            raise ValueError('its content does not match its SHA-256')
+    elif content[:2] == b'PK' or _END in content[-256:]:
+        # It ends in its last part, and in no bytes of a comment.
+        if content[-_END_SIZE:-18] != _END or content[-2:] != bytes(2):
+            raise ValueError('it is cut off or its end is damaged')
         with zipfile.ZipFile(path) as file:
             member = file.testzip()
-    # Of a damaged header it may say that the file is encrypted or compressed in an unknown way.
-    except (zipfile.BadZipFile, ValueError, RuntimeError, OSError) as error:
-        return f'its structure is damaged: {error}'
-    return None if member is None else f'the checksum of {member!r} in it is wrong'
-
-
-def _sync_folder(folder: Path) -> None:
-    """Force the new name to the disk, not only the content."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        if member is not None:
+            raise ValueError(f'the checksum of {member!r} in it is wrong')

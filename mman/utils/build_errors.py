@@ -44,9 +44,8 @@ def named_errors(tree: Mapping, where: str) -> Iterator[None]:
 def reason(error: Exception) -> str:
     """An exception in one line: kind, message and where it was raised."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    text = ' '.join(str(error).split())
-    text = text if len(text) <= 300 else f'{text[:300]} ...'
-    return f'{type(error).__name__}: {text} ({Path(frame.filename).name}:{frame.lineno})'
+    place = f'{Path(frame.filename).name}:{frame.lineno}'
+    return f'{type(error).__name__}: {_cut(str(error), 300)} ({place})'
 
 
 def short(value: Any) -> str:
@@ -57,16 +56,16 @@ def short(value: Any) -> str:
 
 def _shown(value: Any, depth: int) -> str:
     if not isinstance(value, Mapping):
-        return _cut(repr(value))
+        return _cut(repr(value), 120)
     if not depth:
         return f'dict(type={value["type"]!r}, ...)' if 'type' in value else 'dict(...)'
     items = (f'{key}={_shown(item, depth - 1)}' for key, item in value.items())
     return f'dict({", ".join(items)})'
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, most: int) -> str:
     text = ' '.join(text.split())
-    return text if len(text) <= 120 else f'{text[:120]} ...'
+    return text if len(text) <= most else f'{text[:most]} ...'
 
 
 def _being_built(error: Exception, tree: Mapping, where: str) -> tuple[str, Any, tuple | None]:
@@ -105,10 +104,8 @@ def _alike(wanted: Mapping, value: Mapping) -> bool:
     kind = value.get('type')
     if kind is not None and str(kind).split('.')[-1] != str(wanted.get('type')).split('.')[-1]:
         return False
-    plain = {k: v for k, v in value.items() if isinstance(v, (str, int, float)) and k in wanted}
-    shared = [k for k in value if k in wanted]
-    return bool(shared) and all(_equal(wanted[k], v) for k, v in plain.items())
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return a == b or (a != a and b != b)
+    shared = {k: v for k, v in value.items() if k in wanted}
+    # As text, in which a number that is none equals itself.
+    return bool(shared) and all(
+        repr(wanted[k]) == repr(v) for k, v in shared.items() if isinstance(v, (str, int, float))
+    )

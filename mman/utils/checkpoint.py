@@ -7,15 +7,12 @@ from typing import Any
 
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.checkpoint import get_torch_safe_globals
 
-from .atomic_file import damage
+from .atomic_file import require_whole
 from .errors import UserError
 
 _STATISTICS = ('min', 'max', 'mean', 'current')
-
-# Upstream mmengine has no such list; it then allows no more than torch does.
-_mmengine_safe_globals = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)
 
 
 def _statistics_method(owner: Any, name: str) -> Any:
@@ -32,27 +29,23 @@ def safe_globals() -> list:
     But ``getattr.__self__`` is the module builtins, so a file can reach
     ``exec`` through it and have it called as a ``__setstate__``.
     """
-    allowed = [item for item in _mmengine_safe_globals() if item is not getattr]
+    allowed = [item for item in get_torch_safe_globals() if item is not getattr]
     return [*allowed, (_statistics_method, 'builtins.getattr')]
 
 
-def load_from_local(filename: str, map_location: Any = None) -> Any:
+def load_from_local(
+    filename: str,
+    map_location: Any = None,
+    advice: str = 'If you trust where it comes from, load it with --unsafe-load',
+) -> Any:
     """mmengine's loader of local files, without its fall-back to plain unpickling.
 
     The name is mmengine's too: its log says "local" because of it.
-    """
-    return load_safely(
-        filename, 'If you trust where it comes from, load it with --unsafe-load', map_location
-    )
-
-
-def load_safely(filename: str, advice: str, map_location: Any = None) -> Any:
-    """What ``torch.save`` wrote, if that cannot run code.
 
     Args:
         filename (str): A local file.
-        advice (str): What to do about a file that holds other objects.
         map_location (Any): As in ``torch.load``. Defaults to None.
+        advice (str): What to do about a file that holds other objects.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -61,13 +54,8 @@ def load_safely(filename: str, advice: str, map_location: Any = None) -> Any:
     path = os.path.expanduser(filename)
     if not os.path.isfile(path):
         raise FileNotFoundError(f'checkpoint {filename!r} is not a file')
-    problem = damage(path)
-    if problem is not None:
-        raise UserError(
-            f'checkpoint {filename!r} cannot be read: {problem}; it should be a complete file '
-            'written by torch.save'
-        )
     try:
+        require_whole(path)
         with torch.serialization.safe_globals(safe_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
     except UnpicklingError as error:

@@ -5,46 +5,17 @@ import platform
 import shlex
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 import torch
 
-_PACKAGES = (
-    'torch',
-    'torchvision',
-    'numpy',
-    'onedl-mmengine',
-    'mmengine',
-    'onedl-mmcv',
-    'mmcv',
-    'mmcv-lite',
-    'onedl-mmpretrain',
-    'mmpretrain',
-    'timm',
-    'opencv-python',
-    'scikit-learn',
-)
+from mman.version import __version__
+
 # By their beginnings.
-_VARIABLES = (
-    'ATEN_',
-    'CUBLAS_',
-    'CUDA_',
-    'CUDNN_',
-    'GPUS_PER_NODE',
-    'GLOO_',
-    'KMP_',
-    'LOCAL_RANK',
-    'MKL_',
-    'NCCL_',
-    'NVIDIA_TF32',
-    'OMP_',
-    'ONEDNN_',
-    'PYTHONHASHSEED',
-    'PYTORCH_',
-    'RANK',
-    'TORCH',
-    'WORLD_SIZE',
+_VARIABLES = tuple(
+    'ATEN_ CUBLAS_ CUDA_ CUDNN_ GPUS_PER_NODE GLOO_ KMP_ LOCAL_RANK MKL_ NCCL_ NVIDIA_TF32 OMP_ '
+    'ONEDNN_ PYTHONHASHSEED PYTORCH_ RANK TORCH WORLD_SIZE'.split()
 )
 
 
@@ -78,31 +49,24 @@ def git_state(folder: Path) -> dict | None:
     # Otherwise git would find a repository that mman happens to be installed inside.
     if not (folder / '.git').exists():
         return None
+    asked = [
+        ['git', '-C', str(folder), *words]
+        for words in (('rev-parse', 'HEAD'), ('status', '--porcelain'))
+    ]
     try:
-        commit = _git(folder, 'rev-parse', 'HEAD').strip()
-        changed = _git(folder, 'status', '--porcelain').splitlines()
+        commit, changed = (
+            subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+            for command in asked
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return dict(commit=commit, changed=changed)
-
-
-def _git(folder: Path, *args: str) -> str:
-    result = subprocess.run(
-        ['git', '-C', str(folder), *args], capture_output=True, text=True, check=True, timeout=30
-    )
-    return result.stdout
+    return dict(commit=commit.strip(), changed=changed.splitlines())
 
 
 def _versions() -> dict[str, str]:
-    from mman.version import __version__
-
-    found = dict(mman=__version__)
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    # Of two of one name the first is the one that is imported.
+    packages = reversed(list(distributions()))
+    return {**{package.name: package.version for package in packages}, 'mman': __version__}
 
 
 def _device() -> dict:

@@ -1,7 +1,7 @@
 """The error that a user can mend without reading a traceback."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -11,6 +11,12 @@ class UserError(ValueError):
 
 class DataError(UserError, RuntimeError):
     """The files of a data set are missing, or not what they should be."""
+
+
+def few(names: Iterable) -> str:
+    """The first four of some names, and how many more there are."""
+    names = list(map(str, names))
+    return ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '')
 
 
 @contextmanager

@@ -35,10 +35,10 @@ class LiveBytes(TorchDispatchMode):
         super().__init__()
         self.now = self.peak = 0
         self._known = WeakIdKeyDictionary()
-        self._watch = watch
-        self.at_peak = watch()
+        self._watch = lambda: None
         for tensor in existing:
             self._count(tensor)
+        self._watch, self.at_peak = watch, watch()
 
     def reset_peak(self) -> None:
         """Forget the peak so far."""

@@ -1,13 +1,13 @@
 """Reading the weights of a plain network from a file."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .checkpoint import load_safely
+from .atomic_file import sha256_of
+from .checkpoint import load_from_local
 from .errors import UserError
 
 # Under which names trainers keep weights beside other things.
@@ -39,8 +39,8 @@ def read_weights(
     path = Path(checkpoint).expanduser()
     if not path.is_file():
         raise UserError(f'{where} should be a local file')
-    if sha256 is not None:
-        _check_sum(path, sha256, where)
+    if sha256 is not None and sha256_of(path) != sha256.lower():
+        raise UserError(f'{where} has sha256 {sha256_of(path)}, not pretrained.sha256={sha256!r}')
     found = _chosen(_content(path, where), entry, where)
     while found and all(name.startswith('module.') for name in found if name != 'n_averaged'):
         found.pop('n_averaged', None)
@@ -50,16 +50,9 @@ def read_weights(
     return found
 
 
-def _check_sum(path: Path, sha256: str, where: str) -> None:
-    with path.open('rb') as file:
-        found = hashlib.file_digest(file, 'sha256').hexdigest()
-    if found != sha256.lower():
-        raise UserError(f'{where} has sha256 {found}, not pretrained.sha256={sha256!r}')
-
-
 def _content(path: Path, where: str) -> Any:
     if path.suffix != '.safetensors':
-        return load_safely(str(path), _ADVICE, map_location='cpu')
+        return load_from_local(str(path), 'cpu', _ADVICE)
     try:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -74,7 +67,8 @@ def _content(path: Path, where: str) -> Any:
 def _chosen(content: Any, entry: str | None, where: str) -> dict[str, torch.Tensor]:
     """The dict of weights that is meant."""
     if not isinstance(content, Mapping):
-        raise UserError(f'{where} should hold a dict of weights, but holds {_kind(content)}')
+        kind = type(content).__name__
+        raise UserError(f'{where} should hold a dict of weights, but holds of type {kind}')
     entries = [name for name in _ENTRIES if isinstance(content.get(name), Mapping)]
     if entry is not None and entry not in entries:
         raise UserError(
@@ -87,11 +81,6 @@ def _chosen(content: Any, entry: str | None, where: str) -> dict[str, torch.Tens
     weights = content if chosen is None else content[chosen]
     for name, value in weights.items():
         if not isinstance(value, torch.Tensor):
-            raise UserError(
-                f'{where} should hold a dict of weights, but {name!r} in it is {_kind(value)}'
-            )
+            fault = f'{name!r} in it is of type {type(value).__name__}'
+            raise UserError(f'{where} should hold a dict of weights, but {fault}')
     return dict(weights)
-
-
-def _kind(value: Any) -> str:
-    return f'of type {type(value).__name__}'

@@ -57,14 +57,9 @@ def seeded(*numbers: int) -> Iterator[None]:
         *numbers (int): From 0 on; (seed, rank, epoch, batch), for instance.
     """
     low, high = (int(word) for word in np.random.SeedSequence(numbers).generate_state(2))
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(low << 32 | high)
-    np.random.seed([low, high])
-    # torch.manual_seed would seed the devices too.
-    torch.default_generator.manual_seed(low << 32 | high)
-    try:
+    with unchanged_random_state():
+        random.seed(low << 32 | high)
+        np.random.seed([low, high])
+        # torch.manual_seed would seed the devices too.
+        torch.default_generator.manual_seed(low << 32 | high)
         yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])

@@ -1,6 +1,5 @@
 """Checkpoints from the network, which are loaded only if their checksum is known."""
 
-import hashlib
 import re
 from http.client import HTTPException
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import urlparse
 import torch
 
 from .all_ranks import run_on_all_ranks
+from .atomic_file import sha256_of
 from .checkpoint import load_from_local
 from .errors import UserError
 
@@ -44,7 +44,12 @@ def load_from_http(filename: str, map_location: Any = None) -> Any:
     # Rank 0 first, then the others, of which those on other machines find no file yet.
     run_on_all_ranks(lambda: _fetch(filename, path), main_only=True)
     run_on_all_ranks(lambda: _fetch(filename, path))
-    _verify(path, digits[1], filename)
+    found = sha256_of(path)[: len(digits[1])]
+    if found != digits[1]:
+        raise UserError(
+            f'checkpoint {filename!r} was refused: {str(path)!r}, downloaded from there, has '
+            f'sha256 {found}... instead of {digits[1]}...; remove it to download it again'
+        )
     return load_from_local(str(path), map_location)
 
 
@@ -57,13 +62,3 @@ def _fetch(url: str, path: Path) -> None:
         torch.hub.download_url_to_file(url, str(path), progress=False)
     except (OSError, HTTPException) as error:
         raise UserError(f'checkpoint {url!r} cannot be downloaded: {error}') from error
-
-
-def _verify(path: Path, digits: str, url: str) -> None:
-    with path.open('rb') as file:
-        found = hashlib.file_digest(file, 'sha256').hexdigest()
-    if not found.startswith(digits):
-        raise UserError(
-            f'checkpoint {url!r} was refused: {str(path)!r}, downloaded from there, has sha256 '
-            f'{found[: len(digits)]}... instead of {digits}...; remove it to download it again'
-        )

@@ -31,25 +31,24 @@ def find_resume_point(work_dir: str | Path) -> ResumePoint:
     Raises:
         UserError: If checkpoints are there, but none of them loads.
     """
-    recorded, skipped = _recorded(work_dir)
-    if recorded is not None:
-        problem = _problem(recorded)
-        if problem is None:
-            return ResumePoint(recorded, skipped)
-        skipped.append(problem)
+    skipped, found = [], []
+    try:
+        recorded = latest_checkpoint(work_dir)
+    except UserError as error:
+        recorded, skipped = None, [str(error).split(';')[0]]
+    damaged = recorded is not None or bool(skipped)
     folders = {Path(work_dir), *([recorded.parent] if recorded is not None else [])}
-    found, damaged = [], recorded is not None or bool(skipped)
-    for path in sorted(path for folder in folders for path in folder.glob('*.pth')):
-        if path == recorded:
-            continue
-        content = _content(path)
-        if isinstance(content, str):
-            skipped.append(content)
-            damaged = True
-        elif not _has_state(content):
-            skipped.append(_without_state(path))
+    others = sorted(path for folder in folders for path in folder.glob('*.pth'))
+    for path in dict.fromkeys([*([recorded] if recorded is not None else []), *others]):
+        try:
+            iteration = _iterations(path)
+        except (UserError, OSError) as error:
+            skipped.append(str(error))
+            damaged = damaged or not isinstance(error, _WeightsAlone)
         else:
-            found.append((content['meta']['iter'], path))
+            if path == recorded:
+                return ResumePoint(recorded, skipped)
+            found.append((iteration, path))
     if found:
         return ResumePoint(max(found)[1], skipped)
     if damaged:
@@ -60,40 +59,24 @@ def find_resume_point(work_dir: str | Path) -> ResumePoint:
     return ResumePoint(None, skipped)
 
 
-def _recorded(work_dir: str | Path) -> tuple[Path | None, list[str]]:
-    try:
-        return latest_checkpoint(work_dir), []
-    except UserError as error:
-        return None, [str(error).split(';')[0]]
+class _WeightsAlone(UserError):
+    """A file is whole, but nothing to resume."""
 
 
-def _problem(path: Path) -> str | None:
-    """Why training cannot go on from a file."""
-    content = _content(path)
-    if isinstance(content, str):
-        return content
-    return None if _has_state(content) else _without_state(path)
+def _iterations(path: Path) -> int:
+    """After how many iterations a training goes on from a file.
 
-
-def _content(path: Path) -> dict | str:
-    """What a file holds, without its tensors' values; or why it cannot be read."""
-    try:
-        content = load_from_local(str(path), map_location='meta')
-    except (UserError, OSError) as error:
-        return str(error)
-    for key in ('epoch', 'iter') if _has_state(content) else ():
-        count = content['meta'].get(key)
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            return (
+    Raises:
+        UserError: If it cannot be read or resumed.
+    """
+    content = load_from_local(str(path), map_location='meta')
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if not isinstance(meta, dict) or 'iter' not in meta or 'optimizer' not in content:
+        raise _WeightsAlone(f'checkpoint {str(path)!r} holds weights, but no state of a training')
+    for key in ('epoch', 'iter'):
+        count = meta.get(key)
+        if type(count) is not int or count < 0:
+            raise UserError(
                 f'checkpoint {str(path)!r} has meta.{key}={reprlib.repr(count)}, which is no count'
             )
-    return content
-
-
-def _has_state(content: dict) -> bool:
-    meta = content.get('meta') if isinstance(content, dict) else None
-    return isinstance(meta, dict) and 'iter' in meta and 'optimizer' in content
-
-
-def _without_state(path: Path) -> str:
-    return f'checkpoint {str(path)!r} holds weights, but no state of a training'
+    return meta['iter']

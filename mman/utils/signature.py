@@ -1,9 +1,8 @@
 """What keys a class or function takes, and errors of those that it does not."""
 
-import ast
 import difflib
 import inspect
-import textwrap
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -131,15 +130,9 @@ def _evaluated(annotation: Any, names: dict) -> Any:
 def _only_passes_on(function: Callable, kwargs: str) -> bool:
     """Whether ``**kwargs`` go to another ``__init__`` and nowhere else."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
         return False
-    uses = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == kwargs]
-    passed = [
-        keyword.value
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and getattr(call.func, 'attr', None) == '__init__'
-        for keyword in call.keywords
-        if keyword.arg is None
-    ]
-    return bool(passed) and all(use in passed for use in uses)
+    # The call may have other calls among its arguments.
+    call = rf'\.__init__\((?:[^()]|\([^()]*\))*\*\*{kwargs}\b'
+    return len(re.findall(rf'\b{kwargs}\b', source)) == 2 and re.search(call, source) is not None

@@ -4,13 +4,12 @@ A CPU build of torch cannot load the compiled library of a CUDA build of
 torchvision. Importing torchvision then fails with "operator torchvision::nms
 does not exist", because it attaches fake kernels to operators that were never
 defined. Transforms, datasets and models need none of them, so the two schemas
-are declared here. Nothing happens on a healthy installation.
+are declared here, when torchvision is first imported. Nothing happens on a
+healthy installation.
 """
 
 import importlib.util
 from pathlib import Path
-
-import torch
 
 _SIGNATURE = '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor'
 _OPERATORS = ('nms', 'qnms')
@@ -30,12 +29,13 @@ def _compiled_library() -> Path | None:
 def guard_torchvision() -> bool:
     """Declare torchvision's operators if its own library cannot.
 
-    Must run before the first import of torchvision or mmpretrain.models;
-    ``import mman`` does it.
+    Must run before the first import of torchvision or mmpretrain.models.
 
     Returns:
         bool: True if the operators had to be declared.
     """
+    import torch
+
     global _library
     library = _compiled_library()
     if _library is not None or library is None:

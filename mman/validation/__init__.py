@@ -3,10 +3,9 @@
 from .config import check_amp, check_config, check_training, class_name
 from .data import read_data
 from .dry_run import dry_run
-from .top_level import LAUNCHERS, check_top_level
+from .top_level import check_top_level
 
 __all__ = [
-    'LAUNCHERS',
     'check_amp',
     'check_config',
     'check_top_level',

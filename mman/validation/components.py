@@ -13,7 +13,7 @@ from mman.utils.build_errors import reason
 from mman.utils.errors import UserError
 from mman.utils.signature import TYPE_KEYS, check_keys
 
-from .values import check_kinds
+from .values import check_kinds, should_be
 
 _ROOTS = [r for r in vars(mmengine_registry).values() if isinstance(r, Registry)]
 # Keys whose dicts are built as they are. Whoever builds those under others may take keys out.
@@ -48,7 +48,6 @@ class Components:
         taken: tuple[str, ...] = (),
         default: str | None = None,
         plain: bool = True,
-        scoped: bool = True,
     ) -> Callable | None:
         """Check a dict, and all that are inside it.
 
@@ -58,7 +57,6 @@ class Components:
             taken (tuple[str, ...]): Keys that whoever builds it takes out.
             default (str | None): The type where there is none.
             plain (bool): Whether all other keys are its class's.
-            scoped (bool): Whether the default scope is searched.
 
         Returns:
             Callable | None: Its class or function, where that is sure.
@@ -69,17 +67,18 @@ class Components:
         """
         if not isinstance(value, Mapping):
             if value is None or isinstance(value, (str, int, float, list, tuple)):
-                raise UserError(f'{where}={value!r} should be a dict with the key type')
+                raise should_be(where, value, 'a dict with the key type')
             return None
-        targets = self._targets(value, where, default, plain, scoped)
+        targets = self._targets(value, where, default, plain)
         # One name may stand for several kinds of things.
-        if len(targets) == 1:
+        target = targets[0] if len(targets) == 1 else None
+        if target is not None:
             if plain:
                 given = [key for key in _GIVEN if key not in value]
-                check_keys(value, where, targets[0], given, (*taken, *TYPE_KEYS))
-            check_kinds({k: v for k, v in value.items() if k not in taken}, where, targets[0])
+                check_keys(value, where, target, given, (*taken, *TYPE_KEYS))
+            check_kinds(value, where, target, taken)
         self._inside({k: v for k, v in value.items() if k not in taken}, where)
-        return targets[0] if len(targets) == 1 else None
+        return target
 
     def _inside(self, value: Mapping, where: str) -> None:
         """Check the dicts right inside a dict or in its lists."""
@@ -92,28 +91,28 @@ class Components:
                     self._inside(inner, path)
 
     def _targets(
-        self, value: Mapping, where: str, default: str | None, plain: bool, scoped: bool
+        self, value: Mapping, where: str, default: str | None, plain: bool
     ) -> list[Callable]:
         """The classes or functions of its type; none where only building tells."""
-        kind = value.get('type', default)
+        kind, place = value.get('type', default), f'{where}.type'
         if callable(kind):
             return [kind]
-        if not plain and not isinstance(kind, str):
-            return []
-        if kind is None:
-            raise UserError(f'{where} lacks the key type, the name of a registered class')
         if not isinstance(kind, str):
-            raise UserError(f'{where}.type={kind!r} should be the name of a registered class')
+            if not plain:
+                return []
+            if kind is None:
+                raise UserError(f'{where} lacks the key type, the name of a registered class')
+            raise should_be(place, kind, 'the name of a registered class')
         scope, _, name = kind.rpartition('.')
-        scope = scope or value.get('_scope_') or (self.scope if scoped else 'mmengine')
+        scope = scope or value.get('_scope_') or self.scope
         if scope != 'mmengine' and MODELS._search_child(scope) is None:
-            return [_imported(kind, f'{where}.type')] if plain else []
+            return [_imported(kind, place)] if plain else []
         names = self.registered if scope == self.scope else _registered(scope)
         if name not in names and plain:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f'did you mean {close[0]!r}? ' if close else ''
             raise UserError(
-                f'{where}.type={kind!r} is not registered in mman, mmpretrain or mmengine, looked '
+                f'{place}={kind!r} is not registered in mman, mmpretrain or mmengine, looked '
                 f'up from default_scope={self.scope!r}: {hint}import your own module by '
                 'custom_imports'
             )

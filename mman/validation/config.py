@@ -18,7 +18,7 @@ from mman.utils.signature import signature_of
 from .components import Components
 from .optimizers import check_optim_wrapper, schedulers_of
 from .top_level import check_surroundings, check_top_level, near_miss
-from .values import check_call, check_ranges
+from .values import check_call, should_be
 
 # Keys of dicts with a type, and the type where there is none.
 _TYPED = {
@@ -52,29 +52,20 @@ def check_config(cfg: Config) -> None:
     if not tree.get('model'):
         raise UserError(f'model={tree.get("model")!r} is missing: a dict with the network')
     components.check(tree['model'], 'model')
-    if isinstance(tree['model'].get('head'), Mapping):
-        check_ranges(tree['model']['head'], 'model.head')
     for key, default in _TYPED.items():
         if tree.get(key) is not None:
-            scoped = key != 'model_wrapper_cfg'
-            components.check(tree[key], key, default=default, scoped=scoped)
-    if tree.get('log_processor'):
-        check_ranges(tree['log_processor'], 'log_processor')
+            components.check(tree[key], key, default=default)
     for split in ('train', 'val', 'test'):
         _check_split(tree, split, components)
     if tree.get('optim_wrapper') is not None:
         check_optim_wrapper(tree['optim_wrapper'], components, 'splitter' in tree['model'])
-        check_ranges(tree['optim_wrapper'], 'optim_wrapper')
     if tree.get('param_scheduler') in ([], {}):
         raise UserError(f'param_scheduler={tree["param_scheduler"]!r} is empty: leave it out')
     for where, one in schedulers_of(tree.get('param_scheduler') or ()):
         components.check(one, where, ('convert_to_iter_based',))
-        check_ranges(one, where)
         if not isinstance(one.get('convert_to_iter_based', False), bool):
-            raise UserError(
-                f'{where}.convert_to_iter_based={one["convert_to_iter_based"]!r} should be True '
-                'or False'
-            )
+            where = f'{where}.convert_to_iter_based'
+            raise should_be(where, one['convert_to_iter_based'], 'True or False')
     _check_hooks(tree, components)
 
 
@@ -135,16 +126,14 @@ def _check_split(tree: Mapping, split: str, components: Components) -> None:
     if missing:
         return
     sampler = _check_loader(tree[loader], loader, components)
-    default, by_epoch, taken = f'{split.title()}Loop', tree[loop].get('by_epoch'), ()
+    default, taken = f'{split.title()}Loop', ()
     if split == 'train' and 'type' not in tree[loop]:
+        by_epoch = tree[loop].get('by_epoch')
         if not isinstance(by_epoch, bool):
-            raise UserError(
-                f'{loop}.by_epoch={by_epoch!r} should be True or False, or {loop}.type the name '
-                'of a loop'
-            )
+            right = f'True or False, or {loop}.type the name of a loop'
+            raise should_be(f'{loop}.by_epoch', by_epoch, right)
         default, taken = f'{"Epoch" if by_epoch else "Iter"}BasedTrainLoop', ('by_epoch',)
     kind = components.check(tree[loop], loop, taken, default)
-    check_ranges(tree[loop], loop)
     if _is(sampler, InfiniteSampler) and _is(kind, EpochBasedTrainLoop, ValLoop, TestLoop):
         remedy = ', or train_cfg.by_epoch=False' if split == 'train' else ''
         raise UserError(
@@ -168,8 +157,7 @@ def _check_loader(loader: Mapping, where: str, components: Components) -> Any:
     for key in _BUILT:
         needed = key in ('dataset', 'sampler') or (key in loader and key != 'batch_sampler')
         if needed or loader.get(key) is not None:
-            scoped = not key.endswith('_fn')
-            kinds[key] = components.check(loader.get(key), f'{where}.{key}', scoped=scoped)
+            kinds[key] = components.check(loader.get(key), f'{where}.{key}')
     return kinds['sampler']
 
 
@@ -204,7 +192,6 @@ def _check_hooks(tree: Mapping, components: Components) -> None:
         components.check(hook, where, ('priority',))
         if not isinstance(hook, Mapping):
             continue
-        check_ranges(hook, where)
         if class_name(hook['type']) == 'EMAHook':
             # It gives the keys it does not know itself to the class of its ema_type.
             own = {'priority', *signature_of(EMAHook).parameters}
@@ -214,7 +201,5 @@ def _check_hooks(tree: Mapping, components: Components) -> None:
         try:
             get_priority(hook.get('priority', 'NORMAL'))
         except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise UserError(
-                f'{where}.priority={hook["priority"]!r} should be an integer from 0 to 100 or a '
-                'name such as NORMAL'
-            ) from error
+            right = 'an integer from 0 to 100 or a name such as NORMAL'
+            raise should_be(f'{where}.priority', hook['priority'], right) from error

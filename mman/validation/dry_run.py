@@ -121,7 +121,6 @@ def _try_optimizers(trial: Runner, wrapper: Mapping) -> None:
         parameter = nn.Parameter(torch.ones(2, 2))
         with named_errors(cfg, where):
             optimizer = OPTIMIZERS.build({**copy.deepcopy(cfg), 'params': [parameter]})
-            initial = copy.deepcopy(optimizer.state_dict())
             for _ in range(3):
                 parameter.grad = torch.full_like(parameter, 0.5)
                 optimizer.step()
@@ -129,7 +128,6 @@ def _try_optimizers(trial: Runner, wrapper: Mapping) -> None:
             raise UserError(
                 f'{where}={short(cfg)} makes weights that are not finite in three steps'
             )
-        optimizer.load_state_dict(initial)
         if isinstance(trial._train_loop, BaseLoop):
             for scheduler in schedulers_of(trial.cfg.get('param_scheduler') or []):
                 _try_scheduler(trial, optimizer, *scheduler)

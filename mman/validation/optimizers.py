@@ -8,7 +8,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from mman.utils.errors import UserError
 
 from .components import Components
-from .values import check_call, check_kinds
+from .values import check_call, check_kinds, dict_at, one_of, should_be
 
 _CLIPPING = dict(norm=clip_grad_norm_, value=clip_grad_value_)
 _BLOCKS = 'BlockOptimWrapperConstructor'
@@ -34,24 +34,24 @@ def check_optim_wrapper(wrapper: Mapping, components: Components, local: bool) -
         components.check(dict(type=constructor), f'{where}.constructor')
     if constructor not in (None, 'DefaultOptimWrapperConstructor', *_LOCAL):
         return
-    if local and constructor not in _LOCAL:
-        raise UserError(
-            f'{where}.constructor={constructor!r} should be {_BLOCKS!r}: every local block needs '
-            'an optimizer'
+    by_block = constructor in _LOCAL
+    if local and not by_block:
+        raise should_be(
+            f'{where}.constructor',
+            constructor,
+            f'{_BLOCKS!r}: every local block needs an optimizer',
         )
-    default, blocks = 'OptimWrapper', {}
-    if constructor in _LOCAL:
-        default = 'BlockOptimWrapper'
-        blocks = blocks if wrapper.get('blocks') is None else wrapper['blocks']
-    taken = ('constructor', 'paramwise_cfg', *(['blocks'] if constructor in _LOCAL else []))
+    default = 'BlockOptimWrapper' if by_block else 'OptimWrapper'
+    taken = ('constructor', 'paramwise_cfg', *(['blocks'] if by_block else []))
     _check_wrapper(wrapper, where, components, taken, default)
     if wrapper.get('paramwise_cfg') is not None:
-        _check_paramwise(_mapping(wrapper['paramwise_cfg'], f'{where}.paramwise_cfg'))
-    for index, override in _mapping(blocks, f'{where}.blocks').items():
+        _check_paramwise(dict_at(f'{where}.paramwise_cfg', wrapper['paramwise_cfg']))
+    blocks = (wrapper.get('blocks') if by_block else None) or {}
+    for index, override in dict_at(f'{where}.blocks', blocks).items():
         path = f'{where}.blocks.{index}'
         if not str(index).isdecimal():
             raise UserError(f'{where}.blocks has the key {index!r}: blocks are numbered from 0')
-        override = _mapping(override, path)
+        override = dict_at(path, override)
         merged = {k: v for k, v in wrapper.items() if k not in taken} | override
         if isinstance(override.get('optimizer'), Mapping):
             merged['optimizer'] = {**wrapper['optimizer'], **override['optimizer']}
@@ -63,13 +63,11 @@ def _check_wrapper(
 ) -> None:
     components.check(wrapper, where, ('optimizer', *taken), default)
     components.check(wrapper.get('optimizer'), f'{where}.optimizer')
-    if wrapper.get('clip_grad') is None:
-        return
-    where = f'{where}.clip_grad'
-    clip = _mapping(wrapper['clip_grad'], where)
-    if clip.get('type', 'norm') not in _CLIPPING:
-        raise UserError(f"{where}.type={clip['type']!r} should be 'norm' or 'value'")
-    check_call(clip, where, _CLIPPING[clip.get('type', 'norm')], ('parameters',), ('type',))
+    if wrapper.get('clip_grad') is not None:
+        clip = dict_at(f'{where}.clip_grad', wrapper['clip_grad'])
+        kind = clip.get('type', 'norm')
+        one_of(f'{where}.clip_grad.type', kind, tuple(_CLIPPING))
+        check_call(clip, f'{where}.clip_grad', _CLIPPING[kind], ('parameters',), ('type',))
 
 
 def _check_paramwise(paramwise: Mapping) -> None:
@@ -78,13 +76,7 @@ def _check_paramwise(paramwise: Mapping) -> None:
     check_call(paramwise, where, _paramwise)
     for name, factors in paramwise.get('custom_keys', {}).items():
         path = f'{where}.custom_keys.{name}'
-        check_kinds(_mapping(factors, path), path, _factors)
-
-
-def _mapping(value: Any, where: str) -> dict:
-    if not isinstance(value, Mapping):
-        raise UserError(f'{where}={value!r} should be a dict')
-    return dict(value)
+        check_kinds(dict_at(path, factors), path, _factors)
 
 
 def _paramwise(
@@ -109,12 +101,12 @@ def schedulers_of(value: Any, where: str = 'param_scheduler') -> Iterator[tuple[
     if isinstance(value, (list, tuple)):
         for number, one in enumerate(value):
             yield f'{where}[{number}]', one
-    elif isinstance(value, Mapping) and 'type' not in value and _by_name(value):
+    elif (
+        isinstance(value, Mapping)
+        and 'type' not in value
+        and all(isinstance(one, (Mapping, list, tuple)) for one in value.values())
+    ):
         for name, one in value.items():
             yield from schedulers_of(one, f'{where}.{name}')
     else:
         yield where, value
-
-
-def _by_name(value: Mapping) -> bool:
-    return all(isinstance(one, (Mapping, list, tuple)) for one in value.values())

@@ -12,13 +12,13 @@ from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
 from mman.utils.errors import UserError
+from mman.utils.launchers import LAUNCHERS
 from mman.utils.signature import signature_of
 
-from .values import check_call, kind_problem
+from .values import check_call, kind_problem, one_of, should_be
 
 # A timeout beyond 30 years is a slip.
 _LONGEST = 10**9
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
 def check_top_level(tree: Mapping) -> None:
@@ -38,7 +38,7 @@ def check_top_level(tree: Mapping) -> None:
         if key in KNOWN:
             wanted = kind_problem(value, KNOWN[key])
             if wanted is not None:
-                raise UserError(f'{key}={value!r} should be {wanted}')
+                raise should_be(key, value, wanted)
         elif (meant := near_miss(key, KNOWN)) is not None:
             raise UserError(
                 f'the config has the unknown key {key!r}: did you mean {meant!r}? If it is a '
@@ -58,9 +58,9 @@ def check_surroundings(tree: Mapping) -> None:
     """What is neither network, data nor optimizer."""
     level, levels = tree.get('log_level', 'INFO'), logging.getLevelNamesMapping()
     if level not in levels and not (isinstance(level, int) and level >= 0):
-        raise UserError(f'log_level={level!r} should be from 0 on, or of {", ".join(levels)}')
-    _check_one_of(tree, 'launcher', LAUNCHERS)
-    _check_one_of(tree, 'sync_bn', (None, 'torch', 'mmcv'))
+        raise should_be('log_level', level, f'from 0 on, or of {", ".join(levels)}')
+    one_of('launcher', tree.get('launcher', 'none'), LAUNCHERS)
+    one_of('sync_bn', tree.get('sync_bn'), (None, 'torch', 'mmcv'))
     scope = tree.get('default_scope')
     if scope not in (None, 'mmengine') and MODELS._search_child(scope) is None:
         raise UserError(
@@ -74,25 +74,20 @@ def check_surroundings(tree: Mapping) -> None:
         check_call(tree['randomness'], 'randomness', Runner.set_randomness, ('self',))
         seed = tree['randomness']['seed']
         if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
-            raise UserError(f'randomness.seed={seed!r} should be an integer from 0 to 2**32 - 1')
+            raise should_be('randomness.seed', seed, 'an integer from 0 to 2**32 - 1')
     env = tree.get('env_cfg', {})
     check_call(env, 'env_cfg', _env_cfg)
     mp, dist = env.get('mp_cfg', {}), env.get('dist_cfg', {})
     check_call(mp, 'env_cfg.mp_cfg', set_multi_processing, ('distributed',))
     methods = torch.multiprocessing.get_all_start_methods()
-    _check_one_of(mp, 'mp_start_method', methods, 'env_cfg.mp_cfg.')
+    one_of('env_cfg.mp_cfg.mp_start_method', mp.get('mp_start_method', 'fork'), methods)
     check_call(dist, 'env_cfg.dist_cfg', _dist_cfg)
     if (dist.get('timeout') or 0) > _LONGEST:
-        raise UserError(f'env_cfg.dist_cfg.timeout={dist["timeout"]!r} should be seconds')
+        raise should_be('env_cfg.dist_cfg.timeout', dist['timeout'], 'seconds')
     if tree.get('auto_scale_lr') is not None:
         check_call(tree['auto_scale_lr'], 'auto_scale_lr', _auto_scale_lr)
     if isinstance(tree.get('compile'), Mapping):
         check_call(tree['compile'], 'compile', torch.compile, ('model',))
-
-
-def _check_one_of(tree: Mapping, key: str, known: Iterable, where: str = '') -> None:
-    if key in tree and tree[key] not in known:
-        raise UserError(f'{where}{key}={tree[key]!r} should be one of {", ".join(map(str, known))}')
 
 
 def _further_keys(
@@ -108,6 +103,7 @@ def _further_keys(
     find_unused_parameters: bool | None,
     activation_checkpointing: Any,
     efficient_conv_bn_eval: list | None,
+    image_folder: dict | None,
     memory_budget: dict | None,
     pretrained: dict | None,
 ) -> None:

@@ -5,7 +5,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from numbers import Integral, Number, Real
 from typing import Any
@@ -14,60 +14,84 @@ from mman.utils.errors import UserError
 from mman.utils.signature import check_keys, signature_of
 
 _LISTS = (list, tuple, set, range)
-# How a message calls a kind of values, what they are, and what annotations call them.
-_KINDS = (
-    ('True or False', bool, bool),
-    ('an integer', Integral, Integral),
-    ('a number', Real, Number),
-    ('a string', (str, os.PathLike), (str, os.PathLike)),
-    ('a dict', Mapping, Mapping),
-    ('a list', _LISTS, (*_LISTS, Iterable)),
-    ('None', type(None), type(None)),
-)
-# What stands for a default, beside others of its kind.
+# What may stand for a default of a type.
 _LIKE = {
-    'an integer': {'a number', 'a list'},
-    'a number': {'an integer', 'a list'},
-    'a string': {'a dict', 'a list', 'None'},
-    'a dict': {'a list', 'None'},
-    'a list': {'a dict', 'an integer', 'None'},
+    bool: bool,
+    Real: float | list,
+    str: str | dict | list | None,
+    Mapping: dict | list | None,
+    _LISTS: list | dict | int | None,
 }
+# How a message calls them; other classes have their own name.
+_WORDS = {
+    bool: 'True or False',
+    Integral: 'an integer',
+    Number: 'a number',
+    (str, os.PathLike): 'a string',
+    Mapping: 'a dict',
+    (*_LISTS, Iterable): 'a list',
+}
+_PLAIN = ('builtins', 'collections.abc', 'numbers', 'os', 'pathlib')
 # Whose annotations mean what they say, and those that say less than the code takes.
 _EXACT = ('mman.', 'torch.', 'mmengine.')
 _WRONG = (('AmpOptimWrapper', 'loss_scale'), ('CAEPretrainViT', 'bias'))
-# key -> the least integer that works; what is below would train nothing or fail in the midst.
-_LEAST = dict(
-    max_epochs=1, max_iters=1, val_interval=1, val_begin=0, batch_size=1, num_workers=0,
-    prefetch_factor=1, num_batch_per_epoch=1, window_size=1, accumulative_counts=1,
-    base_batch_size=1, num_classes=1, begin=0, end=1, num_digits=0, resource_limit=1,
-    opencv_num_threads=0, interval_exp_name=1,
-)  # fmt: skip
+# How paths of integers end, by the least that works; what is below would train nothing or fail in
+# the midst.
+_LEAST = {
+    0: ('.val_begin', '.num_workers', '.begin', '.num_digits', '.opencv_num_threads'),
+    1: tuple(
+        '.max_epochs .max_iters .val_interval .batch_size .prefetch_factor .num_batch_per_epoch '
+        '.accumulative_counts .base_batch_size .end .resource_limit .interval_exp_name '
+        'log_processor.window_size model.head.num_classes'.split()
+    ),
+}
 # More of any of these is a slip, and would fill the memory or never end.
-_MOST = dict(num_digits=20, num_workers=1024, opencv_num_threads=1024, resource_limit=2**31 - 1)
+_MOST = {
+    20: '.num_digits',
+    1024: ('.num_workers', '.opencv_num_threads'),
+    2**31 - 1: '.resource_limit',
+}
 _FROM_ZERO = ('.eps', '.lr', '.weight_decay', '.optimizer.momentum', '_mult')
 _ABOVE_ZERO = ('.max_norm', '.clip_value', 'dist_cfg.timeout')
 _ANY_LARGE = ('max_norm', 'clip_value', 'norm_type')
 
 
+def should_be(where: str, value: Any, right: str) -> UserError:
+    """The error of a value at a place in the config, with what would be right."""
+    return UserError(f'{where}={value!r} should be {right}')
+
+
+def dict_at(where: str, value: Any) -> Mapping:
+    """The value, which must be a dict."""
+    if not isinstance(value, Mapping):
+        raise should_be(where, value, 'a dict')
+    return value
+
+
+def one_of(where: str, value: Any, known: Iterable) -> None:
+    """Refuse a value that is none of those known."""
+    if value not in known:
+        raise should_be(where, value, f'one of {", ".join(map(str, known))}')
+
+
 def check_call(
     value: Mapping, where: str, target: Callable, given: tuple = (), extra: tuple = ()
 ) -> None:
-    """Check keys, kinds and ranges of what a class or function will be given.
+    """Check keys, kinds and numbers of what a class or function will be given.
 
     ``given`` are keys that the caller adds, ``extra`` further ones of any kind.
     """
     check_keys(value, where, target, given, extra)
-    check_kinds({k: v for k, v in value.items() if k not in extra}, where, target)
-    check_ranges(value, where)
+    check_kinds(value, where, target, extra)
 
 
-def check_kinds(value: Mapping, where: str, target: Callable) -> None:
+def check_kinds(value: Mapping, where: str, target: Callable, extra: tuple = ()) -> None:
     """Refuse values of another kind than a class or function says, and numbers that are none."""
     parameters, name = signature_of(target).parameters, getattr(target, '__name__', str(target))
     loose = not getattr(target, '__module__', '').startswith(_EXACT)
     for key, item in value.items():
-        check_finite(item, f'{where}.{key}')
-        if key in parameters and (name, key) not in _WRONG:
+        check_numbers(item, f'{where}.{key}')
+        if key in parameters and key not in extra and (name, key) not in _WRONG:
             wanted = kind_problem(item, parameters[key], loose)
             if wanted is not None:
                 raise UserError(f'{where}.{key}={item!r} of {name} should be {wanted}')
@@ -84,90 +108,87 @@ def kind_problem(value: Any, parameter: inspect.Parameter, loose: bool = False) 
         loose (bool): Whether a list of what the annotation says is right too, a fraction
             for an integer, and None for an initialisation. Defaults to False.
     """
-    default = parameter.default
+    default, annotation = parameter.default, parameter.annotation
     if value is None and (default is None or (loose and parameter.name == 'init_cfg')):
         return None
-    if parameter.annotation is not parameter.empty:
-        right = fits(value, parameter.annotation, loose)
-        return None if right else ' or '.join(dict.fromkeys(_names(parameter.annotation)))
-    kind, kinds = _kind(value), {_kind(default), *_LIKE.get(_kind(default), ())}
-    if default is None or kinds & {None, kind} or (default is False and value in (0, 1)):
-        return None
-    if loose and kind == 'a list' and value:
-        return next(filter(None, (kind_problem(one, parameter, True) for one in value)), None)
-    return f'like its default, {default!r}'
+    if annotation is not parameter.empty:
+        words = ' or '.join(dict.fromkeys(_words(annotation)))
+        return None if fits(value, annotation, loose) else words
+    like = next((like for kind, like in _LIKE.items() if isinstance(default, kind)), Any)
+    return None if fits(value, like, loose) else f'like its default, {default!r}'
+
+
+def _words(annotation: Any) -> Iterator[str]:
+    """How a message calls what an annotation allows."""
+    kind, inside = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    if kind in (typing.Union, types.UnionType):
+        for one in inside:
+            yield from _words(one)
+    elif kind is typing.Literal:
+        yield from map(repr, inside)
+    elif kind in (None, type(None)):
+        yield 'None'
+    else:
+        plain = isinstance(kind, type) and kind.__module__ in _PLAIN
+        names = (words for base, words in _WORDS.items() if plain and issubclass(kind, base))
+        yield next(names, getattr(kind, '__name__', str(kind)))
 
 
 def fits(value: Any, annotation: Any, loose: bool = False) -> bool:
     """Whether a value may stand where an annotation is, as for :func:`kind_problem`."""
-    origin = typing.get_origin(annotation) or annotation
-    inside = [one for one in typing.get_args(annotation) if one is not Ellipsis]
-    kind = _kind(value)
-    if loose and kind == 'a list' and value and all(fits(v, annotation, True) for v in value):
-        return True
-    if origin in (typing.Union, types.UnionType):
-        return any(fits(value, one, loose) for one in inside)
-    if origin is typing.Literal:
-        return value in inside
-    if origin is Callable:
-        return kind in (None, 'a string', 'a dict')
-    (name,) = _names(annotation)
-    if name in (None, kind):
-        items = inside if kind == 'a list' else []
-        return not items or all(any(fits(v, one, loose) for one in items) for v in value)
-    if name == 'True or False':
-        return kind == 'an integer' and value in (0, 1)
-    if kind == 'an integer' or (loose and kind == 'a number' and math.isfinite(value)):
-        return name in ('an integer', 'a number')
-    # Elsewhere a dict may stand for an instance of a class.
-    return kind is None or (kind == 'a dict' and name not in {row[0] for row in _KINDS})
-
-
-def _kind(value: Any) -> str | None:
-    return next((name for name, kind, _ in _KINDS if isinstance(value, kind)), None)
-
-
-def _names(annotation: Any) -> list[str | None]:
-    """How a message calls an annotation; None for what may be anything."""
     kind, inside = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    is_list = isinstance(value, _LISTS)
+    if loose and is_list and value and all(fits(one, annotation, True) for one in value):
+        return True
     if kind in (typing.Union, types.UnionType):
-        return [name for one in inside for name in _names(one)]
+        return any(fits(value, one, loose) for one in inside)
     if kind is typing.Literal:
-        return [repr(one) for one in inside]
-    if kind is None:
-        return ['None']
-    if not isinstance(kind, type) or kind in (object, Any) or issubclass(kind, (Enum, type)):
-        return [None]
-    plain = kind.__module__ in ('builtins', 'collections.abc', 'numbers', 'os', 'pathlib')
-    found = (name for name, _, base in _KINDS if plain and issubclass(kind, base))
-    return [next(found, kind.__name__)]
+        return value in inside
+    if kind is Callable:
+        return not is_list and not isinstance(value, Number | None)
+    if kind in (None, type(None)):
+        return value is None
+    if kind in (Any, object) or not isinstance(kind, type) or issubclass(kind, (Enum, type)):
+        return True
+    if value is None or isinstance(value, bool):
+        return kind is type(value)
+    if isinstance(value, Real):
+        if kind is bool:
+            return value in (0, 1)
+        whole = isinstance(value, Integral) or (loose and math.isfinite(value))
+        return issubclass(kind, Number) and (whole or not issubclass(kind, Integral))
+    if isinstance(value, (str, os.PathLike)):
+        return issubclass(kind, (str, os.PathLike))
+    lists = kind.__module__ == 'collections.abc' and not issubclass(kind, Mapping)
+    lists = lists or issubclass(kind, _LISTS)
+    if is_list:
+        items = [one for one in inside if one is not Ellipsis] or [Any]
+        return lists and all(any(fits(v, one, loose) for one in items) for v in value)
+    # Elsewhere a dict may stand for an instance of a class. Other objects pass.
+    return not isinstance(value, Mapping) or not (lists or issubclass(kind, (str, Number)))
 
 
-def check_finite(value: Any, where: str) -> None:
-    """Refuse numbers that are none, and infinite ones but for limits of gradient norms.
+def check_numbers(value: Any, where: str) -> None:
+    """Refuse numbers out of the range that the end of their path tells, here and in dicts inside.
 
-    Learning rates, decays and what keeps a root from zero are from 0 on, whoever takes them.
+    Infinite ones are right as limits of gradient norms only.
     """
-    if isinstance(value, Real) and where.endswith(_ABOVE_ZERO) and value <= 0:
-        raise UserError(f'{where}={value!r} should be a number above 0')
-    if isinstance(value, Real) and where.endswith(_FROM_ZERO) and value < 0:
-        raise UserError(f'{where}={value!r} should be a number from 0 on')
     if isinstance(value, Mapping):
         for key, item in value.items():
-            check_finite(item, f'{where}.{key}')
+            check_numbers(item, f'{where}.{key}')
+        return
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    for least, ends in _LEAST.items():
+        if where.endswith(ends) and value is not None and not (whole and value >= least):
+            raise should_be(where, value, f'an integer from {least} on')
+    for most, ends in _MOST.items():
+        if where.endswith(ends) and value is not None and value > most:
+            raise should_be(where, value, f'at most {most}')
+    if isinstance(value, Real) and where.endswith(_ABOVE_ZERO) and value <= 0:
+        raise should_be(where, value, 'a number above 0')
+    if isinstance(value, Real) and where.endswith(_FROM_ZERO) and value < 0:
+        raise should_be(where, value, 'a number from 0 on')
     for item in value if isinstance(value, (list, tuple)) else (value,):
         if isinstance(item, float) and not math.isfinite(item):
             if math.isnan(item) or not where.endswith(_ANY_LARGE):
-                raise UserError(f'{where}={value!r} should be a finite number')
-
-
-def check_ranges(value: Mapping, where: str) -> None:
-    """Refuse what is no integer, or one out of the range of its key."""
-    for key, number in value.items():
-        if key not in _LEAST or number is None:
-            continue
-        least, most = _LEAST[key], _MOST.get(key, math.inf)
-        if _kind(number) != 'an integer' or number < least:
-            raise UserError(f'{where}.{key}={number!r} should be an integer from {least} on')
-        if number > most:
-            raise UserError(f'{where}.{key}={number!r} should be at most {most}')
+                raise should_be(where, value, 'a finite number')

@@ -27,6 +27,9 @@ class CosineAuxHead(AuxHead):
         ValueError: If ``scale`` is not above 0.
     """
 
+    # The block can be an early exit.
+    has_classifier = True
+
     def __init__(
         self, context: BlockContext, scale: float = 10.0, init_cfg: dict | list | None = None
     ):
@@ -47,11 +50,6 @@ class CosineAuxHead(AuxHead):
             dict[str, Tensor]: ``loss_cosine``, a scalar.
         """
         return dict(loss_cosine=F.cross_entropy(self.logits(features), batch.target))
-
-    @property
-    def has_classifier(self) -> bool:
-        """True: the block can be an early exit."""
-        return True
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Scaled similarities (N, num_classes) of features as :meth:`loss` takes them."""

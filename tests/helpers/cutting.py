@@ -67,6 +67,7 @@ def check_units(backbone, size):
         for name, _ in ([('', part)] if isinstance(part, nn.Parameter) else part.named_parameters())
     ]
     assert sorted(names) == sorted(name for name, _ in backbone.named_parameters())
+    assert len([p for unit in units for p in unit.parameters()]) == len(names)
     assert len({unit.name for unit in units}) == len(units)
     return units
 
@@ -130,3 +131,14 @@ def check_two_steps(cfg):
         changed = [not torch.equal(p, before[name]) for name, p in block.named_parameters()]
         assert any(changed), k
     return model
+
+
+def check_network(backbone, size, neck, channels, stages):
+    """All of the above; ``stages`` are the numbers of units after the stem."""
+    units = check_units(build(backbone), size)
+    numbers = [f'{s}.{u}' for s, count in enumerate(stages, start=1) for u in range(count)]
+    assert [unit.name for unit in units] == ['stem', *numbers]
+    cfg = classifier_cfg(backbone, size, channels, neck)
+    check_one_block_is_backpropagation(cfg)
+    check_logits_however_cut(cfg, (2, len(units)))
+    check_two_steps(cfg)

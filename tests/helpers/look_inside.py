@@ -6,7 +6,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mman.apis.inspection import local_model
+from mman.analysis.inspection import local_model
 from tests.helpers.settings import model_cfg, start_heads
 from tests.helpers.stand_in_runner import SGD
 
@@ -51,6 +51,37 @@ def digits_config(path, images=60, **changes):
     cfg.merge_from_dict(changes)
     cfg.dump(path)
     return Config.fromfile(path)
+
+
+def in_memory(cfg, *augments):
+    """The config with its training set held in memory, and augmentation of whole batches."""
+    loader = cfg.train_dataloader
+    inner = dict(loader.dataset)
+    inner.pop('pipeline')
+    loader.dataset = dict(type='InMemoryDataset', dataset=inner)
+    loader.collate_fn = dict(type='in_memory_collate')
+    kind = dict(type='BatchAugmentDataPreprocessor', augments=list(augments))
+    cfg.data_preprocessor = dict(cfg.data_preprocessor, **kind)
+    return cfg
+
+
+def unit_outputs(model, dataset):
+    """Outputs of all residual units by their ends, by the backbone's own modules, and labels."""
+    samples = [dataset[i] for i in range(len(dataset))]
+    images = torch.stack([sample['inputs'] for sample in samples])
+    labels = torch.cat([sample['data_samples'].gt_label for sample in samples]).numpy()
+    found, handles = {}, []
+    for name, module in model.backbone.named_modules():
+        if name.startswith('layer') and name.count('.') == 1:
+            end = name.removeprefix('layer')
+            handles.append(
+                module.register_forward_hook(lambda *args, end=end: found.update({end: args[-1]}))
+            )
+    with torch.no_grad():
+        model.extract_feat((images.float() - 78) / 96)
+    for handle in handles:
+        handle.remove()
+    return found, labels
 
 
 def save_model(cfg, path, seed=0):

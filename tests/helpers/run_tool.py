@@ -14,12 +14,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_tool(name, *args, timeout=300):
-    """Run a tool on the CPU."""
-    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': str(ROOT)}
+def run_tool(name, *args, timeout=300, cwd=None):
+    """Run a tool on the CPU, in a folder with modules of its own if one is given."""
+    path = os.pathsep.join(map(str, filter(None, [ROOT, cwd])))
+    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'PYTHONPATH': path}
     return subprocess.run(
         [sys.executable, str(ROOT / 'tools' / name), *map(str, args)],
         env=environment,
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=timeout,

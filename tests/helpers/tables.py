@@ -1,4 +1,6 @@
-"""Reading a Markdown table back."""
+"""Reading tables back."""
+
+import csv
 
 
 def cells(text):
@@ -9,3 +11,9 @@ def cells(text):
         if line.startswith('|')
     )
     return [dict(zip(names, line, strict=True)) for line in lines]
+
+
+def csv_rows(path):
+    """A CSV file as a list of dicts."""
+    with open(path, newline='') as file:
+        return list(csv.DictReader(file))

@@ -33,6 +33,7 @@ WRONG = [
     ('man', {'model.splitter': {'type': _SPLITTER, 'ends': ['3.1', '1.2']}}, 'ends='),
     ('man', {'model.splitter.num_blocks': 1000}, 'num_blocks=1000'),
     ('man', {'model.aux_head.host.nett': '1c'}, "did you mean 'net'?"),
+    ('man', {'model.aux_head.host.task_weight': [1, 2, 3]}, 'there are 2 blocks'),
     ('man', {'model.input_shape': [3, 16, 16]}, 'model.input_shape=(3, 16, 16) differs'),
     # Data.
     ('man', {'train_dataloader.batch_size': 0}, 'train_dataloader.batch_size=0'),
@@ -56,10 +57,12 @@ WRONG = [
     ('man', {'optim_wrapper.clip_grad': {'max_norm': -1}}, 'clip_grad.max_norm=-1'),
     ('man', {'optim_wrapper.paramwise_cfg': {'norm_decay': 0}}, "unknown key 'norm_decay'"),
     ('man', {'optim_wrapper.blocks': {'0': {'optimizer': {'lr': {}}}}}, 'optim_wrapper'),
+    ('man', {'optim_wrapper.blocks': {'12': {}}}, 'optim_wrapper.blocks has the key 12'),
     ('man', {'optim_wrapper.blocks': {'0': {'optimizer': {'lrr': 1}}}}, "unknown key 'lrr'"),
     ('man', {'param_scheduler': [{'type': 'LinearLR', 'begin': 5, 'end': 3}]}, 'end=3'),
     ('infopro', {'param_scheduler': {'type': 'PolyLR', 'power': 'x'}}, "power='x'"),
     # Hooks.
+    ('man', {f'{_HOOKS}.0.decay': 1.0}, 'decay=1.0'),
     ('man', {_HOOKS: []}, "custom_hooks lacks dict(type='MomentumUpdateHook')"),
     ('man', {_HOOKS: [{'decay': 0.9}]}, 'custom_hooks[0] lacks the key type'),
     ('manpp-dgl', {'custom_hooks.1.momentum': 2}, 'momentum=2'),

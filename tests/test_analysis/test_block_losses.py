@@ -1,6 +1,5 @@
 """mman.analysis.block_losses on records with known numbers."""
 
-import csv
 import json
 import math
 
@@ -10,6 +9,7 @@ import pytest
 from mman.analysis.block_losses import draw_losses, edges, read_losses, write_losses
 from mman.utils import UserError
 from tests.helpers.look_inside import picture_size
+from tests.helpers.tables import csv_rows
 
 
 def start(folder, time, *records):
@@ -29,18 +29,13 @@ def run(tmp_path):
 
 
 def test_the_numbers(run, tmp_path, monkeypatch):
-    drawn = []
-    plain = matplotlib.axes.Axes.pcolormesh
-
-    def spy(self, *args, **kwargs):
-        drawn.append(args)
-        return plain(self, *args, **kwargs)
-
-    monkeypatch.setattr(matplotlib.axes.Axes, 'pcolormesh', spy)
+    plain, drawn = matplotlib.axes.Axes.pcolormesh, []
+    monkeypatch.setattr(
+        matplotlib.axes.Axes, 'pcolormesh', lambda *a, **k: drawn.append(a[1:]) or plain(*a, **k)
+    )
     records = read_losses(str(run))
     write_losses(tmp_path / 'a.csv', records)
-    with open(tmp_path / 'a.csv', newline='') as file:
-        lines = [[float(cell) for cell in line.values()] for line in csv.DictReader(file)]
+    lines = [[float(cell) for cell in line.values()] for line in csv_rows(tmp_path / 'a.csv')]
     assert lines[0] == [1, 10, 3, 2, 1]
     assert lines[1][:3] == [1, 20, 2.5] and math.isnan(lines[1][3])
     assert lines[2:] == [[2, 30, 2, 1.5, 0.25], [3, 45, 1, 1, 0.125]]

@@ -1,7 +1,5 @@
 """mman.analysis.cka against the formulas of its sources."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,8 @@ import torch
 from mman.analysis import cka
 from mman.registry import DATASETS
 from mman.utils import UserError
-from tests.helpers.look_inside import digits_config, picture_size, save_model
+from tests.helpers.look_inside import digits_config, picture_size, save_model, unit_outputs
+from tests.helpers.tables import csv_rows
 
 
 @pytest.fixture(scope='module')
@@ -90,32 +89,19 @@ def test_many_columns_in_parts(monkeypatch):
     torch.testing.assert_close(cka.gram_matrix([x[:13], x[13:]]), whole)
 
 
-def stages(model, dataset):
-    """Outputs of the backbone's own modules, flattened, for all images."""
-    images = torch.stack([dataset[i]['inputs'] for i in range(len(dataset))])
-    found = {}
-    for name in model.block_ends:
-        stage, index = name.split('.')
-        module = model.backbone.get_submodule(f'layer{stage}.{index}')
-        module.register_forward_hook(lambda _, __, out, name=name: found.update({name: out}))
-    with torch.no_grad():
-        model.extract_feat((images.float() - 78) / 96)
-    return {name: out.flatten(1).double().numpy() for name, out in found.items()}
-
-
 @pytest.mark.parametrize('unbiased', [False, True])
 def test_two_checkpoints(saved, tmp_path, unbiased):
     cfg, models = saved
     dataset = DATASETS.build(cfg.val_dataloader.dataset)
-    first, second = (stages(model, dataset) for _, model in models)
+    first, second = (unit_outputs(model, dataset)[0] for _, model in models)
     found = cka.compare_blocks(cfg, models, unbiased=unbiased)
     assert (found.kind, found.num_images) == ('unbiased' if unbiased else 'biased', 40)
     cka.write_cka(tmp_path / 'a.csv', found)
-    with open(tmp_path / 'a.csv', newline='') as file:
-        lines = list(csv.DictReader(file))
+    lines = csv_rows(tmp_path / 'a.csv')
     assert len(lines) == 16
     for line in lines:
-        expected = FORMULAS[unbiased](first[line['end']], second[line['other_end']])
+        pair = (first[line['end']], second[line['other_end']])
+        expected = FORMULAS[unbiased](*(out.flatten(1).double().numpy() for out in pair))
         assert float(line['cka']) == pytest.approx(expected, abs=1e-5)
     assert lines[0]['model'].startswith('small, cka') and lines[0]['other_model'].endswith('/1.pth')
 
@@ -133,8 +119,8 @@ def test_one_checkpoint_with_itself(saved):
 @pytest.mark.parametrize('shape', [(1, 1), (3, 55)])
 def test_pictures_of_any_size(tmp_path, shape):
     matrix = np.random.default_rng(0).random(shape).tolist()
-    sides = [cka.Side('a', tuple(map(str, range(n))), torch.zeros(n, 4, 4)) for n in shape]
-    cka.draw_cka(tmp_path / 'a.png', cka.CKA(*sides, False, matrix))
+    ends = tuple(list(map(str, range(n))) for n in shape)
+    cka.draw_cka(tmp_path / 'a.png', cka.CKA(('a', 'b'), ends, False, 4, matrix))
     assert picture_size(tmp_path / 'a.png') == (840, 720)
 
 

@@ -1,21 +1,20 @@
 """mman.analysis.comparison: the grid, costs, times, tables and pictures."""
 
-import csv
 import math
 import signal
 from types import SimpleNamespace
 
 import pytest
 import torch
-from matplotlib.transforms import Bbox
 from mmengine.config import Config
 
-from mman.analysis.comparison import costs, runs
-from mman.analysis.comparison.costs import IterationCost, TimedTraining, kept_times, predict_cost
-from mman.analysis.comparison.figure import draw_comparison, free_box
-from mman.analysis.comparison.grid import check_config, make_grid, read_method
-from mman.analysis.comparison.lines import make_lines
-from mman.analysis.comparison.report import comparison_table, write_lines
+from mman.analysis.comparison import runs, times
+from mman.analysis.comparison.compare import predict_cost
+from mman.analysis.comparison.figure import draw_comparison
+from mman.analysis.comparison.grid import check_comparable, host_of, make_grid, read_method
+from mman.analysis.comparison.report import comparison_table, make_rows
+from mman.analysis.timing import timed
+from mman.apis.memory_prediction import BlockMemory, MemoryReport
 from mman.apis.models import build_local_model
 from mman.utils import UserError
 from tests.helpers.look_inside import picture_size, small_config
@@ -27,7 +26,7 @@ DIGITS = 'configs/man/resnet20_k10_digits.py'
 
 
 def candidates_of(cfg=None, **grid):
-    return {one.name: one for one in make_grid(cfg or small_config(), **grid).candidates}
+    return {one.name: one for one in make_grid(cfg or small_config(), **grid)[0]}
 
 
 def test_methods_replace_the_head_and_hooks_and_nothing_else():
@@ -63,8 +62,7 @@ def test_methods_replace_the_head_and_hooks_and_nothing_else():
 
 def test_every_momentum_head_has_its_host_among_the_defaults():
     rows = list(candidates_of(Config.fromfile(DIGITS), num_blocks=[4, 8]).values())
-    lines = make_lines(rows, {}, dict.fromkeys(row.name for row in rows), {})
-    found = {line.name: line.host for line in lines if line.host is not None}
+    found = {row.name: host for row in rows if (host := host_of(rows, row)) is not None}
     kinds = {'': 'infopro', '_dgl': 'dgl-manpp', '_predsim': 'predsim', '_auglocal': 'auglocal'}
     assert found == {
         f'{momentum}{kind}_k{k}': f'{host}_k{k}'
@@ -78,10 +76,9 @@ def test_every_momentum_head_has_its_host_among_the_defaults():
 def test_the_comparisons_of_the_repository(name):
     """Every momentum head is beside its host, and what is not from a base file can be built."""
     cfg = Config.fromfile(f'benchmarks/comparisons/{name}.py')
-    check_config(cfg)
-    rows = make_grid(cfg).candidates
-    lines = make_lines(rows, {}, dict.fromkeys(row.name for row in rows), {})
-    assert sum(line.host is not None for line in lines) == 8
+    check_comparable(cfg)
+    rows, _ = make_grid(cfg)
+    assert sum(host_of(rows, row) is not None for row in rows) == 8
     built = [build_local_model(row.cfg) for row in rows if row.method in ('bp', 'infopro', 'man')]
     assert [model.num_blocks for model in built] == [1, 8, 8]
 
@@ -89,15 +86,15 @@ def test_the_comparisons_of_the_repository(name):
 def test_the_command_line_comes_before_the_config():
     section = dict(methods=[dict(name='a', base='greedy'), 'dgl'], num_blocks=[3], seeds=[7, 8])
     cfg = small_config(comparison=section)
-    grid = make_grid(cfg)
-    assert [row.name for row in grid.candidates][2:] == ['a_k3', 'dgl_k3'] and grid.seeds == [7, 8]
-    assert all('comparison' not in row.cfg for row in grid.candidates)
-    grid = make_grid(cfg, ['a', 'predsim'], [2, 5], [1])
-    assert [row.name for row in grid.candidates][2:] == ['a_k2', 'a_k5', 'predsim_k2', 'predsim_k5']
-    assert grid.seeds == [1] and len(grid.trained) == 5
+    rows, seeds = make_grid(cfg)
+    assert [row.name for row in rows][2:] == ['a_k3', 'dgl_k3'] and seeds == [7, 8]
+    assert all('comparison' not in row.cfg for row in rows)
+    rows, seeds = make_grid(cfg, ['a', 'predsim'], [2, 5], [1])
+    assert [row.name for row in rows][2:] == ['a_k2', 'a_k5', 'predsim_k2', 'predsim_k5']
+    assert seeds == [1] and len(runs.make_runs(rows, [1], None)) == 5
     # Without either: K of the splitter, the seed 0.
-    grid = make_grid(small_config(), ['greedy'])
-    assert grid.candidates[-1].name == 'greedy_k4' and grid.seeds == [0]
+    rows, seeds = make_grid(small_config(), ['greedy'])
+    assert rows[-1].name == 'greedy_k4' and seeds == [0]
 
 
 def test_other_keys_of_a_head_are_merged_into_its_base():
@@ -146,9 +143,9 @@ def test_a_grid_that_cannot_be_is_named(grid, changes, message):
     ],
 )
 def test_a_config_without_what_runs_need_is_refused(changes, message):
-    check_config(small_config())
+    check_comparable(small_config())
     with pytest.raises(UserError, match=message):
-        check_config(small_config(**changes))
+        check_comparable(small_config(**changes))
 
 
 def test_a_row_that_cannot_be_built_is_named():
@@ -183,20 +180,26 @@ def test_parameters_are_those_while_training():
     man = build_local_model(rows['man_k4'].cfg)
     frozen = sum(p.numel() for p in man.parameters() if not p.requires_grad)
     heads = sum(p.numel() for p in man.aux_heads.parameters())
-    plain = predict_cost(rows['bp_k1'], 4).parameters
-    assert predict_cost(rows['man_k4'], 4).parameters == plain + heads
+
+    def parameters(name):
+        costs = {one: predict_cost(rows[one], 4) for one in {name, 'bp_k1'}}
+        found = make_rows([rows[one] for one in costs], {}, costs, {})
+        return found[list(costs).index(name)]['parameters']
+
+    plain = parameters('bp_k1')
+    assert parameters('man_k4') == plain + heads
     assert heads > frozen > 0
     # Linear layers for 10 classes on the 8, 16 and 32 channels of three blocks.
     expected = plain + 10 * (8 + 16 + 32 + 3)
-    assert predict_cost(rows['greedy_k4'], 4).parameters == expected
+    assert parameters('greedy_k4') == expected
 
 
 def test_an_iteration_that_is_timed_trains_and_updates_momentum():
     row = candidates_of(methods=['man'])['man_k4']
-    trainer = TimedTraining(row, 4, torch.device('cpu'))
+    trainer = times.training(row, 4, torch.device('cpu'))
     model = trainer.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert trainer.timed_step() > 0
+    assert timed(trainer.step, torch.device('cpu')) > 0
     trainer.step()
     assert [int(head.num_updates) for head in model.aux_heads] == [2, 2, 2]
     for name, parameter in model.named_parameters():
@@ -205,73 +208,61 @@ def test_an_iteration_that_is_timed_trains_and_updates_momentum():
 
 
 class TurnTaker:
-    """In place of a TimedTraining: notes whose turn it was."""
+    """In place of a training: notes whose turn it was."""
 
     turns: list = []
 
     def __init__(self, row, batch_size, device):
-        self.name = row
+        self.name = row.name
 
     def step(self):
-        pass
-
-    def timed_step(self):
-        self.turns.append(self.name.name)
-        return float(len(self.turns))
+        self.turns.append(self.name)
 
 
 def test_rows_take_turns(monkeypatch, tmp_path):
-    monkeypatch.setattr(costs, 'TimedTraining', TurnTaker)
+    monkeypatch.setattr(times, 'training', TurnTaker)
+    monkeypatch.setattr(times, 'WARM_UP', 0)
     monkeypatch.setattr(TurnTaker, 'turns', [])
+    monkeypatch.setattr(times, 'timed', lambda work, device: (work(), len(TurnTaker.turns))[1])
     rows = [SimpleNamespace(name=name) for name in 'abc']
     path = tmp_path / 'times.json'
 
-    def times(rows, rounds):
-        return kept_times(path, rows, 4, rounds, lambda line: None)
+    def kept(rows, rounds):
+        return times.kept_times(path, rows, 4, rounds, lambda line: None)
 
-    found = times(rows, 3)
+    found = kept(rows, 3)
     assert ''.join(TurnTaker.turns) == 'abc' + 'bca' + 'cab'
-    assert found.seconds == dict(a=[1, 6, 8], b=[2, 4, 9], c=[3, 5, 7])
+    assert found == dict(a=[1, 6, 8], b=[2, 4, 9], c=[3, 5, 7])
     # They are kept, and measured anew, all of them side by side, once one is missing.
-    assert times(rows[:2], 3).seconds == found.seconds and len(TurnTaker.turns) == 9
-    times([*rows, SimpleNamespace(name='d')], 3)
+    assert kept(rows[:2], 3) == found and len(TurnTaker.turns) == 9
+    kept([*rows, SimpleNamespace(name='d')], 3)
     assert len(TurnTaker.turns) == 21
-    times(rows, 2)
+    kept(rows, 2)
     assert len(TurnTaker.turns) == 27
-    monkeypatch.setattr(costs, 'device_name', lambda: 'another')
-    times(rows, 2)
+    monkeypatch.setattr(times, 'device_name', lambda: 'another')
+    kept(rows, 2)
     assert len(TurnTaker.turns) == 33
 
 
 def made_up(errors, seconds=None):
-    """Lines of BP, of its checkpointing, of greedy and of MAN on greedy, with given errors."""
+    """BP, its checkpointing, greedy and MAN on greedy, and rows of them with given errors."""
     names = ('bp_k1', 'bp-checkpoint_k1', 'greedy_k4', 'man_greedy_k4')
-    head = dict(type='LinearAuxHead')
-    rows = list(
-        candidates_of(
-            small_config(
-                comparison=dict(
-                    methods=[
-                        'greedy',
-                        dict(
-                            name='man_greedy',
-                            base='man',
-                            aux_head=dict(host=dict(_delete_=True, **head)),
-                        ),
-                    ]
-                )
-            ),
-        ).values()
-    )
-    assert [row.name for row in rows] == list(names)
+    host = dict(_delete_=True, type='LinearAuxHead')
+    man = dict(name='man_greedy', base='man', aux_head=dict(host=host))
+    found = candidates_of(small_config(comparison=dict(methods=['greedy', man])))
+    assert tuple(found) == names
     costs = {
-        name: IterationCost(2**20 * (10 - k), 10**9 * (k + 1), 1234 * (k + 1), ('3.2',))
+        name: MemoryReport(
+            *(4 * 1234 * (k + 1), 0, 0, (BlockMemory(2**20 * (10 - k), 0, 0),)),
+            *(10**9 * (k + 1), ('3.2',)),
+        )
         for k, name in enumerate(names)
     }
-    return make_lines(rows, errors, costs, seconds or {})
+    candidates = list(found.values())
+    return candidates, make_rows(candidates, errors, costs, seconds or {})
 
 
-def test_the_table_and_the_csv_by_hand(tmp_path):
+def test_the_table_and_its_values_by_hand():
     errors = {
         'bp_k1': {0: 1.0, 1: 5.0},
         'greedy_k4': {0: 2.0, 1: 4.0},
@@ -283,8 +274,8 @@ def test_the_table_and_the_csv_by_hand(tmp_path):
         'greedy_k4': [0.3, 0.4, 0.1],
         'man_greedy_k4': [0.2, 1.6, 0.7],
     }
-    lines = made_up(errors, seconds)
-    bp, checkpoint, greedy, man = cells(comparison_table(lines, 2))
+    _, found = made_up(errors, seconds)
+    bp, checkpoint, greedy, man = cells(comparison_table(found, 2))
     assert bp['top-1 error, %'] == '3.00 ± 2.83'
     assert checkpoint['top-1 error, %'] == '3.00 ± 2.83 (of BP)'
     assert greedy['top-1 error, %'] == '3.00 ± 1.41'
@@ -296,28 +287,20 @@ def test_the_table_and_the_csv_by_hand(tmp_path):
     # By round: 3, 1 and 0.5 for greedy, whose median time is 1.5 times that of BP.
     assert [row['time / BP'] for row in rows] == ['1.00', '1.50', '1.00', '3.50']
     assert (greedy['peak, MiB'], greedy['peak / BP']) == ('8.0', '0.800')
-    assert (greedy['parameters'], greedy['GFLOPs'], greedy['FLOPs / BP']) == (
-        '3,702',
-        '3.00',
-        '3.000',
-    )
-
-    write_lines(tmp_path / 'a.csv', lines)
-    with open(tmp_path / 'a.csv', newline='') as file:
-        values = list(csv.DictReader(file))
-    assert float(values[0]['error_std']) == pytest.approx(math.sqrt(8), abs=1e-12)
-    assert float(values[2]['minus_bp_std']) == pytest.approx(math.sqrt(2), abs=1e-12)
-    assert values[1]['error_of'] == 'bp_k1' and values[2]['error_of'] == 'greedy_k4'
-    assert float(values[3]['seconds_per_iteration']) == 0.7
-    assert values[3]['error_std'] == '' and float(values[3]['minus_host_mean']) == 0.5
-    assert int(values[2]['peak_bytes']) == 8 * 2**20 and float(
-        values[3]['time_over_bp']
-    ) == pytest.approx(3.5)
+    sizes = [greedy[name] for name in ('parameters', 'GFLOPs', 'FLOPs / BP')]
+    assert sizes == ['3,702', '3.00', '3.000']
+    # In full precision, as the CSV has them.
+    assert found[0]['error_std'] == pytest.approx(math.sqrt(8), abs=1e-12)
+    assert found[2]['minus_bp_std'] == pytest.approx(math.sqrt(2), abs=1e-12)
+    assert [row['error_of'] for row in found[1:3]] == ['bp_k1', 'greedy_k4']
+    assert found[3]['seconds_per_iteration'] == 0.7
+    assert found[3]['error_std'] is None and found[3]['minus_host_mean'] == 0.5
+    assert found[2]['peak_bytes'] == 8 * 2**20
+    assert found[3]['time_over_bp'] == pytest.approx(3.5)
 
 
 def test_a_row_without_runs_is_marked():
-    lines = made_up({'greedy_k4': {0: 2.0}})
-    rows = cells(comparison_table(lines, 1))
+    rows = cells(comparison_table(made_up({'greedy_k4': {0: 2.0}})[1], 1))
     assert [row['top-1 error, %'] for row in rows] == ['failed', 'failed', '2.00', 'failed']
     assert [row['- BP'] for row in rows] == ['', '', '', '']
     assert 'time / BP' not in rows[0]
@@ -328,31 +311,8 @@ def test_a_row_without_runs_is_marked():
     [{}, {'bp_k1': {0: 1.0}}, {name: {0: 1.0, 1: 1.0} for name in ('bp_k1', 'greedy_k4')}],
 )
 def test_pictures_open(tmp_path, errors):
-    draw_comparison(tmp_path / 'a.png', made_up(errors), 'a')
+    draw_comparison(tmp_path / 'a.png', *made_up(errors), 'a')
     assert picture_size(tmp_path / 'a.png') == (1350, 900)
-
-
-def test_labels_cover_nothing():
-    """Points in a heap, each with a label as large as a name: no two boxes meet."""
-    generator = torch.Generator().manual_seed(0)
-    points = (300 + 200 * torch.rand(14, 2, generator=generator)).tolist()
-    frame = Bbox.from_extents(0, 0, 900, 800)
-    taken = [Bbox.from_bounds(x - 8, y - 8, 16, 16) for x, y in points]
-    for point in points:
-        taken.append(free_box(point, (90, 14), taken, frame))
-    for k, box in enumerate(taken[14:]):
-        # Markers may meet each other, labels nothing.
-        assert not any(box.overlaps(other) for n, other in enumerate(taken) if n != 14 + k)
-        assert frame.containsx(box.x0) and frame.containsx(box.x1)
-        assert frame.containsy(box.y0) and frame.containsy(box.y1)
-
-
-def test_labels_stay_inside():
-    frame = Bbox.from_extents(0, 0, 400, 300)
-    for corner in ((5, 5), (395, 5), (395, 295), (5, 295)):
-        box = free_box(corner, (90, 14), [], frame)
-        assert frame.x0 <= box.x0 and box.x1 <= frame.x1
-        assert frame.y0 <= box.y0 and box.y1 <= frame.y1
 
 
 def test_trainings_end_with_who_looks_after_them(tmp_path, monkeypatch):
@@ -361,7 +321,7 @@ def test_trainings_end_with_who_looks_after_them(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, 'PROGRAM', [program])
     started, start = [], runs._start
     monkeypatch.setattr(runs, '_start', lambda run: started.append(start(run)) or started[-1])
-    both = runs.make_runs(make_grid(small_config(), ['greedy']), tmp_path)
+    both = runs.make_runs(*make_grid(small_config(), ['greedy']), tmp_path)
     training = runs.train_all(both, 2)
     run, code = next(training)
     assert run.name == 'bp_k1_seed0' and code == 0 and started[1].poll() is None

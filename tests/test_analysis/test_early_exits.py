@@ -1,14 +1,12 @@
 """mman.analysis.early_exits against counts by hand and predictions of the classifier."""
 
-import csv
-
 import pytest
 import torch
 
 from mman.analysis.early_exits import draw_exits, exit_table, measure_exits, write_exits
 from mman.apis import config_path, load_config
 from tests.helpers.look_inside import picture_size
-from tests.helpers.tables import cells
+from tests.helpers.tables import cells, csv_rows
 from tests.helpers.trained_digits import CONFIG, normalised, pictures, trained_digits
 
 # ResNet-20 on 8 x 8: convolutions of every stage, shortcuts, classifier; two operations a product.
@@ -26,8 +24,7 @@ def test_digits(tmp_path):
     _, model = trained_digits()
     results = measure_exits(load_config(config_path(CONFIG)), model)
     write_exits(tmp_path / 'x.csv', results)
-    with (tmp_path / 'x.csv').open() as file:
-        rows = list(csv.DictReader(file))
+    rows = csv_rows(tmp_path / 'x.csv')
     assert [int(row['block']) for row in rows] == list(range(10))
     assert rows[0]['units'] == 'stem' and rows[-1]['units'] == '3.2'
     assert int(rows[-1]['parameters']) == 272_474

@@ -7,14 +7,8 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mman.analysis.feature_maps import (
-    block_maps,
-    chosen_maps,
-    draw_maps,
-    load_with_units,
-    read_image,
-)
-from mman.apis.inspection import local_model
+from mman.analysis.feature_maps import block_maps, draw_maps, read_image
+from mman.analysis.inspection import loaded_model, local_model
 from mman.registry import DATASETS
 from mman.utils import UserError
 from tests.helpers.look_inside import digits_config, picture_size, save_model
@@ -56,10 +50,10 @@ def test_maps_are_those_of_the_units(method):
     model = trained_looking(method)
     inputs = torch.randn(1, 3, 16, 16)
     before = copy.deepcopy(model.state_dict())
-    found = list(block_maps(model, inputs))
+    found = block_maps(model, inputs)
     with torch.no_grad():
         whole = model.extract_feat(inputs, stage='backbone')[-1]
-        torch.testing.assert_close(found[-1], {'block output x': whole[0]})
+        torch.testing.assert_close(found[3], {'block output x': whole[0]})
         for k, head in enumerate(model.aux_heads):
             x = found[k]['block output x'][None]
             momentum, bias, mixed = expected_maps(head, x)
@@ -73,7 +67,7 @@ def test_maps_are_those_of_the_units(method):
 def test_tokens_are_laid_out_in_their_grid():
     model = trained_looking('manpp-two-units', 'vit')
     images = random_batch(1)['inputs'] / 255
-    found = list(block_maps(model, images))
+    found = block_maps(model, images)
     tokens = model.local_blocks[0].units[0].module(images)
     for unit in model.local_blocks[0].units[1:]:
         tokens = unit.module(tokens)
@@ -81,11 +75,11 @@ def test_tokens_are_laid_out_in_their_grid():
     expected = tokens[0, 1:].T.reshape(24, 4, 4)
     torch.testing.assert_close(found[0]['block output x'], expected.detach())
     assert found[0]['mixed'].shape == (24, 4, 4)
-    assert found[-1]['block output x'].shape == (24, 1, 1)
+    assert found[3]['block output x'].shape == (24, 1, 1)
 
 
 def test_heads_without_units_give_the_output_alone():
-    for maps in block_maps(trained_looking('dgl'), torch.randn(1, 3, 16, 16)):
+    for maps in block_maps(trained_looking('dgl'), torch.randn(1, 3, 16, 16)).values():
         assert list(maps) == ['block output x']
 
 
@@ -143,7 +137,7 @@ def test_pictures(saved, tmp_path, blocks, channels, size):
     image, inputs = read_image(
         Config.fromfile(folder / 'small.py'), model, str(folder / 'digit.png')
     )
-    maps = chosen_maps(model, inputs, blocks, channels)
+    maps = block_maps(model, inputs, blocks, channels)
     draw_maps(tmp_path / 'a.png', image, maps, channels, 'small')
     assert picture_size(tmp_path / 'a.png') == size
 
@@ -154,10 +148,10 @@ def test_what_cannot_be_drawn(saved, tmp_path):
     with pytest.raises(UserError, match='small.py.* cannot be read'):
         read_image(cfg, model, str(folder / 'small.py'))
     with pytest.raises(UserError, match='block 4 does not exist.*0 to 3'):
-        chosen_maps(model, inputs, blocks=[4])
+        block_maps(model, inputs, blocks=[4])
     with pytest.raises(UserError, match='channel 16 does not exist.*0 to 15'):
-        chosen_maps(model, inputs, channels=[16])
+        block_maps(model, inputs, channels=[16])
     plain = {key: value for key, value in model.state_dict().items() if 'aux_heads' not in key}
     torch.save(plain, tmp_path / 'plain.pth')
     with pytest.raises(UserError, match='plain.pth.*lacks aux_heads'):
-        load_with_units(cfg, str(tmp_path / 'plain.pth'))
+        loaded_model(cfg, str(tmp_path / 'plain.pth'), 'cpu', aux_heads=None)

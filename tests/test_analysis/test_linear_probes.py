@@ -1,7 +1,5 @@
 """mman.analysis.linear_probes against probes fitted here."""
 
-import csv
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,7 @@ from mmengine.config import Config
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from mman.analysis.inspection import local_model
 from mman.analysis.linear_probes import (
     draw_probes,
     fit_probe,
@@ -16,11 +15,16 @@ from mman.analysis.linear_probes import (
     probe_text,
     write_probes,
 )
-from mman.apis.inspection import local_model
 from mman.registry import DATASETS
 from mman.utils import UserError
-from tests.helpers.look_inside import digits_config, picture_size, save_model
-from tests.helpers.tables import cells
+from tests.helpers.look_inside import (
+    digits_config,
+    in_memory,
+    picture_size,
+    save_model,
+    unit_outputs,
+)
+from tests.helpers.tables import cells, csv_rows
 
 
 @pytest.fixture(scope='module')
@@ -38,23 +42,6 @@ def cfg(saved):
     return Config.fromfile(saved[0])
 
 
-def by_hand(model, dataset):
-    """Features after stages of the backbone, run by its own modules, and the labels."""
-    images = torch.stack([dataset[i]['inputs'] for i in range(len(dataset))])
-    labels = np.array([int(dataset[i]['data_samples'].gt_label) for i in range(len(dataset))])
-    found = {}
-    handles = [
-        module.register_forward_hook(lambda _, __, out, name=name: found.update({name: out}))
-        for name, module in model.backbone.named_modules()
-        if name.startswith('layer') and name.count('.') == 1
-    ]
-    with torch.no_grad():
-        model.extract_feat((images.float() - 78) / 96)
-    for handle in handles:
-        handle.remove()
-    return {name: out.mean((2, 3)).numpy() for name, out in found.items()}, labels
-
-
 def accuracy(train, labels, test, truth):
     mean, deviation = train.mean(0), train.std(0)
     deviation[deviation == 0] = 1
@@ -64,20 +51,18 @@ def accuracy(train, labels, test, truth):
 
 def test_numbers_are_those_of_probes_fitted_by_hand(saved, cfg, tmp_path):
     _, model, found = saved
-    train, labels = by_hand(model, DATASETS.build(cfg.train_dataloader.dataset))
-    test, truth = by_hand(model, DATASETS.build(cfg.val_dataloader.dataset))
+    train, labels = unit_outputs(model, DATASETS.build(cfg.train_dataloader.dataset))
+    test, truth = unit_outputs(model, DATASETS.build(cfg.val_dataloader.dataset))
     write_probes(tmp_path / 'a.csv', found)
-    with open(tmp_path / 'a.csv', newline='') as file:
-        lines = list(csv.DictReader(file))
+    lines = csv_rows(tmp_path / 'a.csv')
     text = probe_text(found)
     assert 'trained on 200 images' in text
     assert [line['end'] for line in lines] == model.block_ends
     for line, row in zip(lines, cells(text), strict=True):
-        stage, index = line['end'].split('.')
-        name = f'layer{stage}.{index}'
-        expected = accuracy(train[name], labels, test[name], truth)
+        pooled = [out[line['end']].mean((2, 3)).numpy() for out in (train, test)]
+        expected = accuracy(pooled[0], labels, pooled[1], truth)
         assert float(line['val']) == pytest.approx(expected, abs=1.0)  # two images of 200
-        assert int(line['features']) == train[name].shape[1]
+        assert int(line['features']) == pooled[0].shape[1]
         assert line['converged'] == 'True'
         assert row['last unit'] == line['end'] and row['features'] == line['features']
         assert row['val'] == f'{float(line["val"]):.2f}'
@@ -107,17 +92,7 @@ def test_augmentation_is_left_out_of_the_training_set(saved, cfg):
 
 
 def test_in_memory_data_sets(saved, cfg):
-    loader = cfg.train_dataloader
-    inner = dict(loader.dataset)
-    inner.pop('pipeline')
-    loader.dataset = dict(type='InMemoryDataset', dataset=inner)
-    loader.collate_fn = dict(type='in_memory_collate')
-    cfg.data_preprocessor = dict(
-        cfg.data_preprocessor,
-        type='BatchAugmentDataPreprocessor',
-        augments=[dict(type='BatchRandomFlip')],
-    )
-    model = local_model(cfg)
+    model = local_model(in_memory(cfg, dict(type='BatchRandomFlip')))
     model.load_state_dict(saved[1].state_dict())
     assert probe_blocks(cfg, model) == saved[2]
 

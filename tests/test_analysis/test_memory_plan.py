@@ -1,6 +1,5 @@
 """mman.analysis.memory_plan against iterations that are really run."""
 
-import csv
 import re
 from types import SimpleNamespace
 
@@ -9,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 from mman.analysis import memory_plan
-from mman.analysis.memory_plan import MemoryOverview, VariantMemory, plan_memory, variants
+from mman.analysis.memory_plan import MemoryOverview, Variant, plan_memory, variants
 from mman.analysis.memory_report import draw_memory, memory_text, peak_table, write_memory
 from mman.apis.memory_prediction import BlockMemory, MemoryReport
 from mman.engine.hooks import MomentumUpdateHook
@@ -18,7 +17,7 @@ from mman.utils.live_bytes import LiveBytes
 from tests.helpers.look_inside import picture_size, small_config
 from tests.helpers.settings import build_model, model_cfg, random_batch
 from tests.helpers.stand_in_runner import make_runner, step
-from tests.helpers.tables import cells
+from tests.helpers.tables import cells, csv_rows
 
 BATCH, BUDGET = 32, 0.005
 PARTS = ('parameters', 'gradients', 'optimizer', 'buffers', 'activations')
@@ -37,11 +36,11 @@ NAMES = [
 def planned(tmp_path_factory):
     """A plan with everything, its tables and the lines of its CSV."""
     folder = tmp_path_factory.mktemp('plan')
-    overview = plan_memory(small_config(), budget=BUDGET, measure=True)
+    limits = dict(gib=1, num_blocks=[6], recompute=['all'])
+    overview = plan_memory(small_config(memory_budget=limits), budget=BUDGET, measure=True)
     text = memory_text(overview)
     write_memory(folder / 'plan.csv', overview)
-    with open(folder / 'plan.csv', newline='') as file:
-        lines = list(csv.DictReader(file))
+    lines = csv_rows(folder / 'plan.csv')
     totals = {line['training']: line for line in lines if line['block'] == 'all'}
     rows, blocks = map(cells, text.split('Peak by block of'))
     return SimpleNamespace(out=text, rows=rows, blocks=blocks, lines=lines, totals=totals)
@@ -68,8 +67,9 @@ def test_both_outputs_have_every_row(planned):
     assert [row['training'] for row in planned.rows] == list(planned.totals)
     *compared, chosen = planned.totals
     assert compared == NAMES
-    assert re.fullmatch(rf'chosen for {BUDGET} GiB: K = \d+, recompute \w+', chosen)
+    assert chosen == f'chosen for {BUDGET} GiB: K = 6, recompute all'
     assert 'Predicted peak of a training iteration, batch size 32, in MiB:\n' in planned.out
+    assert f'memory_budget of {BUDGET} GiB at batch' in planned.out
     ks = [int(line['num_blocks']) for line in planned.totals.values()]
     assert ks[:-1] == [1, 1, 4, 4, 4, 3, 5]
     assert len(planned.lines) == len(ks) + sum(ks)
@@ -90,55 +90,38 @@ def test_predictions_are_what_an_iteration_takes(planned, name, kwargs):
 
 
 @pytest.mark.full
-def test_kinds_sum_up_to_the_peak(planned):
+def test_the_bytes_of_the_csv_and_of_the_table(planned):
     for line in planned.lines:
         assert sum(int(line[part]) for part in PARTS) == int(line['peak']), line
         assert int(line['activations']) > 0
-    for name, total in planned.totals.items():
-        blocks = [line for line in planned.lines if line['training'] == name][1:]
-        assert [int(line['block']) for line in blocks] == list(range(len(blocks)))
-        assert max(int(line['peak']) for line in blocks) == int(total['peak'])
-
-
-@pytest.mark.full
-def test_the_table_shows_the_bytes_of_the_csv(planned):
     bp = planned.totals['BP']
     for row, line in zip(planned.rows, planned.totals.values(), strict=True):
+        name, peak = row['training'], int(line['peak'])
+        blocks = [one for one in planned.lines if one['training'] == name][1:]
+        assert [int(one['block']) for one in blocks] == list(range(len(blocks)))
+        assert max(int(one['peak']) for one in blocks) == peak
         for key in ('peak', *PARTS):
             assert row[key] == f'{int(line[key]) / 2**20:,.1f}'
-        assert row['/ BP'] == f'{int(line["peak"]) / int(bp["peak"]):.3f}'
+        assert row['/ BP'] == f'{peak / int(bp["peak"]):.3f}'
         assert row['FLOPs / BP'] == f'{int(line["flops"]) / int(bp["flops"]):.3f}'
-    assert planned.rows[0]['FLOPs / BP'] == '1.000'
+        fits = 'yes' if peak <= BUDGET * 2**30 else 'no'
+        assert row[f'fits {BUDGET} GiB'] == line['fits'] == fits
+        assert line['measured_by'] == 'live bytes, CPU'
+        assert peak == pytest.approx(int(line['measured']), rel=0.05)
+        assert row['measured (live bytes, CPU)'] == f'{int(line["measured"]) / 2**20:,.1f}'
+        assert re.fullmatch(r'[+-]\d\.\d%', row['predicted - measured'])
     # One more forward pass beside a forward and the two products of a backward.
     assert float(planned.rows[1]['FLOPs / BP']) == pytest.approx(4 / 3, abs=0.03)
+    marks = [line['fits'] for line in planned.totals.values()]
+    assert {*marks} == {'yes', 'no'} and marks[-1] == 'yes'
 
 
 @pytest.mark.full
 def test_blocks_of_the_config(planned):
     ends = [line['end'] for line in planned.lines if line['training'] == 'K = 4 (config)'][1:]
     assert planned.blocks[-1]['last unit'] == ends[-1] == '3.2'
-    assert [row['block'] for row in planned.blocks][0].startswith('0')
-    peaks = [float(row['peak']) for row in planned.blocks]
-    assert max(peaks) == float(planned.rows[2]['peak'])
-
-
-@pytest.mark.full
-def test_the_budget_marks_what_fits(planned):
-    marks = [row[f'fits {BUDGET} GiB'] for row in planned.rows]
-    peaks = [int(line['peak']) for line in planned.totals.values()]
-    assert marks == ['yes' if peak <= BUDGET * 2**30 else 'no' for peak in peaks]
-    assert marks == [line['fits'] for line in planned.totals.values()]
-    assert {*marks} == {'yes', 'no'} and marks[-1] == 'yes'
-    assert f'memory_budget of {BUDGET} GiB at batch' in planned.out
-
-
-@pytest.mark.full
-def test_measured_beside_predicted(planned):
-    for row, line in zip(planned.rows, planned.totals.values(), strict=True):
-        assert line['measured_by'] == 'live bytes, CPU'
-        assert int(line['peak']) == pytest.approx(int(line['measured']), rel=0.05)
-        assert row['measured (live bytes, CPU)'] == f'{int(line["measured"]) / 2**20:,.1f}'
-        assert re.fullmatch(r'[+-]\d\.\d%', row['predicted - measured'])
+    assert planned.blocks[0]['block'].startswith('0')
+    assert max(float(row['peak']) for row in planned.blocks) == float(planned.rows[2]['peak'])
 
 
 def recomputing(count):
@@ -191,7 +174,7 @@ def made_up(count, budget=None):
     blocks = tuple(BlockMemory((10 << 20) - k, 5, (10 << 20) - k - 11) for k in range(count))
     report = MemoryReport(1, 2, 3, blocks, 7, tuple(f'1.{k}' for k in range(count)))
     cfg = Config(dict(model=dict(recompute='none')))
-    row = VariantMemory(f'K = {count} (config)', cfg, True, report)
+    row = Variant(f'K = {count} (config)', cfg, True, report)
     return MemoryOverview([row], 4, budget, None, [])
 
 

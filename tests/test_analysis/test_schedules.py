@@ -1,6 +1,5 @@
 """mman.analysis.schedules against formulas of schedules."""
 
-import csv
 import math
 
 import pytest
@@ -15,6 +14,7 @@ from mman.analysis.schedules import (
 )
 from mman.utils import UserError
 from tests.helpers.look_inside import DIGITS, digits_config, picture_size
+from tests.helpers.tables import csv_rows
 
 LENGTH = 5
 
@@ -37,7 +37,7 @@ def values(schedules, iterations):
     """By block, the (rate, momentum) of every iteration."""
     found = {}
     for one in schedules:
-        changes = dict(zip(one.iterations, zip(one.rates, one.momenta, strict=True), strict=True))
+        changes = {start: (rate, momentum) for start, rate, momentum in one.points}
         line, now = [], None
         for i in range(iterations):
             now = changes.get(i, now)
@@ -124,15 +124,15 @@ def test_the_length_of_an_epoch_is_counted(tmp_path):
     draw_schedules(tmp_path / 'a.png', length, found, 'digits')
     assert picture_size(tmp_path / 'a.png') == (960, 720)
     write_schedules(tmp_path / 'a.csv', found)
-    with open(tmp_path / 'a.csv', newline='') as file:
-        lines = [line for line in csv.DictReader(file) if line['block'] == '9']
-    assert [int(line['iteration']) for line in lines] == list(found[0].iterations)
-    assert [float(line['lr']) for line in lines] == list(found[0].rates)
+    lines = [line for line in csv_rows(tmp_path / 'a.csv') if line['block'] == '9']
+    assert [(int(line['iteration']), float(line['lr'])) for line in lines] == [
+        (start, rate) for start, rate, _ in found[0].points
+    ]
 
 
 def test_names_of_blocks():
-    assert Schedule((3,), (), (), ()).name == 'block 3'
-    assert Schedule((0, 1, 2, 4, 6, 7), (), (), ()).name == 'blocks 0 - 2, 4, 6 - 7'
+    assert Schedule((3,), []).name == 'block 3'
+    assert Schedule((0, 1, 2, 4, 6, 7), []).name == 'blocks 0 - 2, 4, 6 - 7'
 
 
 @pytest.mark.parametrize(

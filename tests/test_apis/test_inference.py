@@ -57,11 +57,6 @@ class TestModels:
         assert apis.list_models('bp/resnet1') == [n for n in names if n.startswith('bp/resnet1')]
         assert apis.list_models('nothing') == []
 
-    def test_names_without_the_repository(self, monkeypatch, tmp_path):
-        monkeypatch.setattr('mman.apis.models.CONFIGS', tmp_path / 'configs')
-        with pytest.raises(UserError, match='repository'):
-            apis.list_models()
-
     def test_a_memory_budget_is_kept(self, monkeypatch):
         cfg = Config.fromfile(PATH)
         cfg.memory_budget = dict(gib=1)

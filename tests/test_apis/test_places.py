@@ -99,8 +99,19 @@ def test_a_place_that_cannot_be(tmp_path, hook):
         cfg = config(tmp_path / 'work', **{hook: dict(out_dir=str(file))})
     with pytest.raises(UserError) as error, held_places(cfg):
         pass
-    line = f'{key}={str(file / "work")!r} cannot be written (Not a directory)'
-    assert str(error.value).startswith(line)
+    line = f'{key}={str(file / "work")!r} cannot be written (Not a directory): give another place'
+    assert str(error.value) == line
+
+
+@pytest.mark.parametrize('folder', [5, ''])
+def test_a_folder_that_is_none(tmp_path, folder):
+    line = f'default_hooks.checkpoint.out_dir={folder!r} should be the path of a folder'
+    with (
+        pytest.raises(UserError, match=line),
+        held_places(config(tmp_path / 'work', checkpoint=dict(out_dir=folder))),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_work_dir_before_data_is_read(tmp_path):
@@ -129,7 +140,8 @@ def test_a_disk_that_is_full_later(tmp_path):
         Path('/dev/full').open('w') as log,
     ):
         log.write('loss')
-    assert str(error.value).startswith(f'{str(tmp_path)!r} cannot be written (No space left')
+    line = f'{str(tmp_path)!r} cannot be written (No space left on device): make room there'
+    assert str(error.value).startswith(line)
 
 
 def test_other_errors_pass(tmp_path):

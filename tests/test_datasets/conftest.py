@@ -1,7 +1,6 @@
 """Shared by the tests of the data sets: no network, and mman's names."""
 
 import urllib.error
-import urllib.request
 
 import pytest
 from mmengine.registry import DefaultScope
@@ -16,10 +15,10 @@ def no_network(monkeypatch):
     asked = []
 
     def refuse(request, *args, **kwargs):
-        asked.append(getattr(request, 'full_url', request))
+        asked.append(request.full_url)
         raise urllib.error.URLError('no network')
 
-    monkeypatch.setattr(urllib.request, 'urlopen', refuse)
+    monkeypatch.setattr('torch.hub.urlopen', refuse)
     return asked
 
 

@@ -10,11 +10,9 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.models import ClsDataPreprocessor
-from PIL import Image
 
 from mman.datasets import Digits
 from mman.registry import DATASETS, METRICS, TRANSFORMS
-from mman.utils import DataError
 
 FOLDER = Path(__file__).parents[2] / 'configs' / '_base_' / 'datasets'
 # name: image side, classes, total batch, images are flipped in training
@@ -46,7 +44,7 @@ def sample(side):
 def test_every_config_is_tested():
     """Those in memory by test_in_memory_configs.py."""
     found = {path.stem for path in FOLDER.glob('*.py') if not path.stem.endswith('_in_memory')}
-    assert found == {*RECIPES, 'imagenet', 'imagenet_bs128', 'loaders'}
+    assert found == {*RECIPES, 'image_folder', 'imagenet', 'imagenet_bs128', 'loaders'}
 
 
 def test_folders_of_the_machine_are_not_looked_into(tmp_path_factory):
@@ -130,34 +128,3 @@ def test_digits_loader_gives_batches():
     loader = Runner.build_dataloader(load('digits').train_dataloader, seed=0)
     batch = next(iter(loader))
     assert batch['inputs'].shape == (64, 3, 8, 8) and len(batch['data_samples']) == 64
-
-
-@pytest.fixture
-def imagenet(tmp_path):
-    for split in ('train', 'val'):
-        for label in range(1000):
-            (tmp_path / split / f'n{label:08d}').mkdir(parents=True)
-        red = np.full((300, 400, 3), (250, 10, 20), np.uint8)
-        Image.fromarray(red).save(tmp_path / split / 'n00000007' / 'red.png')
-    return tmp_path
-
-
-def test_imagenet_folder_layout(imagenet):
-    cfg = load('imagenet')
-    for loader in ('train_dataloader', 'val_dataloader'):
-        data = DATASETS.build(dict(cfg[loader].dataset, data_root=str(imagenet)))
-        assert len(data) == 1
-        packed = data[0]
-        assert packed['inputs'].shape == (3, 224, 224)
-        assert packed['data_samples'].gt_label.tolist() == [7]
-        inputs = ClsDataPreprocessor(**cfg.data_preprocessor)(
-            dict(inputs=packed['inputs'][None], data_samples=None)
-        )['inputs']
-        red = (250 - 123.675) / 58.395
-        np.testing.assert_allclose(inputs[0, 0].numpy(), red, rtol=1e-4)
-
-
-def test_imagenet_missing_root_is_named(tmp_path):
-    dataset = dict(load('imagenet').train_dataloader.dataset, data_root=str(tmp_path / 'none'))
-    with pytest.raises(DataError, match='none/train'):
-        DATASETS.build(dataset)

@@ -95,7 +95,7 @@ def test_imagenet_counts_its_folders_in_alphabetical_order(tmp_path):
         (dict(), r'train has 3 folders, but ImageNet has 1000 classes.*set the key classes'),
         (dict(classes=['owl', 'crow']), 'has the folder emu, which classes does not name'),
         (dict(classes=[*BIRDS, 'kea']), 'has no folder kea, which classes names'),
-        (dict(classes=[*BIRDS, 'a', 'b', 'c', 'd']), 'no folder a, b, c and 1 more'),
+        (dict(classes=[*BIRDS, *'abcde']), 'no folder a, b, c, d and 1 more'),
         (dict(split='test', classes=BIRDS), r'folder \S+/test is missing\. data_root='),
         (dict(data_prefix='images', classes=BIRDS), r'folder \S+/images is missing'),
         (dict(ann_file='meta/mine.txt', classes=BIRDS), r'file \S+/meta/mine.txt is missing'),
@@ -167,6 +167,8 @@ def test_an_image_is_read_as_mmcv_does(birds):
 def test_the_config_trains_on_a_crop_and_tests_in_the_centre(birds):
     """METHOD: any part of the image, scaled to 224 and flipped; the centre 224 of 256."""
     cfg = Config.fromfile(CONFIG)
+    splits = [cfg[f'{name}_dataloader'].dataset.split for name in ('train', 'val', 'test')]
+    assert splits == ['train', 'val', 'val']
     ramp = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
     Image.fromarray(np.stack([ramp, ramp.T, ramp], 2)).save(birds / 'train' / 'crow' / 'a.png')
     train, test = (

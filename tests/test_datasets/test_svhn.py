@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 import scipy.io
+import torchvision
 
 from mman.datasets import SVHN
-from mman.datasets.svhn import _Reader
 
 
 def write_mat(path, labels, red):
@@ -57,9 +57,9 @@ def test_extra_only_on_request(root, no_network):
 def test_checksum(root, monkeypatch, no_network):
     with pytest.raises(RuntimeError, match='train_32x32.mat has the md5'):
         SVHN(str(root))
-    url, name, _ = _Reader.split_list['train']
+    url, name, _ = torchvision.datasets.SVHN.split_list['train']
     md5 = hashlib.md5((root / name).read_bytes()).hexdigest()
-    monkeypatch.setitem(_Reader.split_list, 'train', [url, name, md5])
+    monkeypatch.setitem(torchvision.datasets.SVHN.split_list, 'train', [url, name, md5])
     assert len(SVHN(str(root))) == 3
     assert no_network == []
 

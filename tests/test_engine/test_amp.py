@@ -14,12 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mman.engine.hooks import MomentumUpdateHook
 from mman.engine.optim import BlockAmpOptimWrapper, block_amp_optim_wrapper
 from mman.models.losses import SupConLoss
-from mman.registry import MODELS
+from tests.helpers.hand_written import HandWritten
 from tests.helpers.settings import build_model, model_cfg, random_batch
 from tests.helpers.stand_in_runner import SGD, make_runner, step
 
 SLOW_SGD = dict(type='SGD', lr=0.01, momentum=0.9)
 AFFECTED = 1
+BF16 = torch.bfloat16
 
 
 def amp_wrappers(model, optimizer=SGD, **cfg):
@@ -107,17 +108,6 @@ def test_bfloat16_trains_close_to_float32(method):
     assert runner.optim_wrapper.loss_scaler is None
 
 
-def test_bfloat16_trains_16_blocks():
-    cfg = model_cfg('man', size=8, num_blocks=16, strategy='uniform', stem='own')
-    cfg['backbone']['depth'] = 32
-    model = MODELS.build(cfg).train()
-    model.init_weights()
-    assert model.num_blocks == 16
-    runner = amp_runner(model, MomentumUpdateHook(), optimizer=SLOW_SGD, dtype='bfloat16')
-    assert train(runner, 3).isfinite().all()
-    assert all(p.isfinite().all() for p in model.parameters())
-
-
 def test_reconstruction_and_classification_losses_are_in_float32():
     runner = amp_runner(build_model('infopro'), dtype='bfloat16')
     with FloatTypes() as types:
@@ -179,62 +169,11 @@ def count_calls(scaler, name):
     return calls
 
 
-class HandWritten:
-    """Local learning with torch's own parts: one GradScaler, an optimizer per block."""
-
-    def __init__(self, model, scaler=None, max_norm=None, optimizer=SGD):
-        self.model = model
-        self.scaler = scaler
-        self.max_norm = max_norm
-        arguments = {key: value for key, value in optimizer.items() if key != 'type'}
-        self.params = [
-            [p for p in block.parameters() if p.requires_grad] for block in model.local_blocks
-        ]
-        self.optimizers = [torch.optim.SGD(params, **arguments) for params in self.params]
-
-    def iteration(self, data, factor=1, do_step=True):
-        """One iteration; returns the gradient norms of the blocks if they are clipped."""
-        data = self.model.data_preprocessor(data, True)
-        x = data['inputs']
-        batch = self.model._local_batch(x, data['data_samples'])
-        norms = []
-        for k, block in enumerate(self.model.local_blocks):
-            with torch.autocast('cpu', dtype=torch.bfloat16):
-                x, losses = block(x, batch)
-            loss = sum(losses.values()) / factor
-            (loss if self.scaler is None else self.scaler.scale(loss)).backward()
-            if do_step:
-                norms.append(self._step(k))
-        if do_step and self.scaler is not None:
-            self.scaler.update()
-        return norms
-
-    def _step(self, k):
-        norm = None
-        if self.max_norm is not None:
-            if self.scaler is not None:
-                self.scaler.unscale_(self.optimizers[k])
-            norm = nn.utils.clip_grad_norm_(self.params[k], self.max_norm)
-        if self.scaler is None:
-            self.optimizers[k].step()
-        else:
-            self.scaler.step(self.optimizers[k])
-        self.optimizers[k].zero_grad()
-        return norm
-
-
 def assert_identical(model, other):
     for (name, value), expected in zip(
         model.state_dict().items(), other.state_dict().values(), strict=True
     ):
         assert torch.equal(value, expected), name
-
-
-def test_one_scaler_for_all_blocks(half):
-    wrappers = amp_wrappers(build_model('greedy'))
-    scalers = {id(wrapper.loss_scaler) for wrapper in wrappers.values()}
-    assert scalers == {id(wrappers.loss_scaler)}
-    assert wrappers.loss_scaler.grad_scaler.get_scale() == 2.0**16
 
 
 @pytest.mark.parametrize('method', ['infopro', 'dgl'])
@@ -245,7 +184,7 @@ def test_own_equals_a_hand_written_loop(half, method):
         make_infinite(each, {1})
     scale = dict(init_scale=64.0, growth_interval=3)
     runner = amp_runner(model, loss_scale=scale)
-    hand = HandWritten(by_hand, torch.amp.GradScaler('cpu', **scale))
+    hand = HandWritten(by_hand, BF16, torch.amp.GradScaler('cpu', **scale))
     scaler = runner.optim_wrapper.loss_scaler.grad_scaler
     updates, scales = count_calls(scaler, 'update'), []
     for i in range(6):
@@ -286,7 +225,7 @@ def test_together_equals_a_hand_written_loop_without_the_skipped_iteration(half)
     make_infinite(model, {1})
     # A power of two scales without rounding, so the loop needs no scale at all.
     runner = amp_runner(model, overflow='all', loss_scale=dict(init_scale=64.0))
-    hand = HandWritten(by_hand)
+    hand = HandWritten(by_hand, BF16)
     for i in range(4):
         buffers = copy.deepcopy(dict(by_hand.named_buffers()))
         step(runner, random_batch(seed=i))
@@ -366,18 +305,6 @@ def test_whose_gradients_are_alive_at_the_last_step(half, overflow, alive):
     assert found == alive
 
 
-def test_the_scale_grows_once_per_interval_not_per_block(half):
-    runner = amp_runner(
-        build_model('greedy'), loss_scale=dict(init_scale=4.0, growth_interval=2, growth_factor=3.0)
-    )
-    scaler = runner.optim_wrapper.loss_scaler.grad_scaler
-    scales = []
-    for i in range(5):
-        step(runner, random_batch(seed=i))
-        scales.append(scaler.get_scale())
-    assert scales == [4, 12, 12, 36, 36]
-
-
 @pytest.mark.parametrize('overflow', ['per_block', 'all'])
 def test_a_number_is_the_scale_for_good(half, overflow):
     model = build_model('greedy')
@@ -395,7 +322,7 @@ def test_a_number_is_the_scale_for_good(half, overflow):
 @pytest.mark.parametrize(('overflow', 'max_norm'), [('per_block', 0.5), ('all', None)])
 def test_accumulation(half, overflow, max_norm):
     model = build_model('infopro')
-    hand = HandWritten(copy.deepcopy(model), torch.amp.GradScaler('cpu', 64.0), max_norm)
+    hand = HandWritten(copy.deepcopy(model), BF16, torch.amp.GradScaler('cpu', 64.0), max_norm)
     clip = {} if max_norm is None else dict(clip_grad=dict(max_norm=max_norm))
     runner = amp_runner(
         model,
@@ -418,7 +345,7 @@ def test_accumulation(half, overflow, max_norm):
 def test_clipping_sees_unscaled_gradients(half, overflow, max_norm):
     model = build_model('infopro')
     # Without a scale: a power of two does not round, so both should see the same norms.
-    hand = HandWritten(copy.deepcopy(model), max_norm=max_norm)
+    hand = HandWritten(copy.deepcopy(model), BF16, max_norm=max_norm)
     runner = amp_runner(
         model,
         overflow=overflow,
@@ -496,6 +423,9 @@ def test_a_state_without_a_scale_is_refused(half):
     with pytest.raises(ValueError, match=r"dtype='float16' cannot resume .* without a loss scale"):
         wrappers.load_state_dict(state)
     assert wrappers.state_dict() == before
+    # One for all blocks, torch's own unless the config says otherwise.
+    assert {id(w.loss_scaler) for w in wrappers.values()} == {id(wrappers.loss_scaler)}
+    assert wrappers.loss_scaler.grad_scaler.get_scale() == 2.0**16
 
 
 def test_a_state_with_a_scale_is_loaded_without_it(half, monkeypatch):

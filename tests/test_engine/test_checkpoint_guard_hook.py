@@ -101,11 +101,20 @@ def misshapen(checkpoint):
     checkpoint['state_dict']['head.fc.weight'] = torch.zeros(3, 32)
 
 
+def malformed(key):
+    return lambda checkpoint: checkpoint.update({key: 5})
+
+
 @pytest.mark.parametrize(
     ('damage', 'message'),
     [
+        (malformed('state_dict'), 'no checkpoint of training: state_dict should be a dict'),
+        (malformed('optimizer'), 'no checkpoint of training: optimizer should be a dict'),
+        (malformed('meta'), 'no checkpoint of training: meta should be a dict'),
+        (lambda saved: saved['state_dict'].update({3: 0}), 'state_dict should be a dict by name'),
+        (lambda saved: saved['meta'].update(block_ends=5), 'meta.block_ends=5, which is no list'),
         (unknown, r'has unknown backbone\.layer4\.weight\.'),
-        (misshapen, r'has misshapen head\.fc\.weight\.'),
+        (misshapen, r'has misshapen head\.fc\.weight \(3, 32\) instead of \(10, 32\)\.'),
         (plain, r'lacks aux_heads\.0\.fc\.weight'),
     ],
 )

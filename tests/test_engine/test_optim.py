@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mman.engine.hooks import MomentumUpdateHook
-from mman.models.aux_heads import LocalBatch
+from tests.helpers.hand_written import HandWritten
 from tests.helpers.settings import build_model, random_batch
 from tests.helpers.stand_in_runner import SGD, make_runner, step
 
@@ -217,35 +217,6 @@ def test_a_state_is_restored():
         assert torch.equal(value, other.state_dict()[key]), key
 
 
-def hand_step(model, data, optimizers, factor, max_norm=None, do_step=True):
-    """One iteration of local learning written out; returns the norms of the gradients."""
-    data = model.data_preprocessor(data, True)
-    x, batch = data['inputs'], LocalBatch(data['inputs'], data['data_samples'])
-    norms = []
-    for block, optimizer in zip(model.local_blocks, optimizers, strict=True):
-        x, losses = block(x, batch)
-        (sum(losses.values()) / factor).backward()
-        if do_step:
-            params = [p for p in block.parameters() if p.requires_grad]
-            if max_norm is not None:
-                norms.append(torch.nn.utils.clip_grad_norm_(params, max_norm))
-            optimizer.step()
-            optimizer.zero_grad()
-    return norms
-
-
-def hand_optimizers(model):
-    """An SGD a block, over the parameters by name."""
-    named = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    return [
-        torch.optim.SGD(
-            [p for n, p in named.items() if block_of(n) == f'block{k}'],
-            **{key: value for key, value in SGD.items() if key != 'type'},
-        )
-        for k in range(4)
-    ]
-
-
 def assert_same_weights(model, other):
     for (name, p), q in zip(model.named_parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-7, msg=name)
@@ -253,22 +224,15 @@ def assert_same_weights(model, other):
 
 def test_a_trailing_accumulation_is_stepped():
     model = stages('greedy')
-    by_hand = copy.deepcopy(model)
+    hand = HandWritten(copy.deepcopy(model))
     start = copy.deepcopy(model.state_dict())
     runner = make_runner(model, max_iters=5, accumulative_counts=2)
-    optimizers = hand_optimizers(by_hand)
     for i in range(5):
         previous = copy.deepcopy(model.state_dict())
         step(runner, random_batch(seed=i))
-        hand_step(
-            by_hand,
-            random_batch(seed=i),
-            optimizers,
-            # The last gradient is alone.
-            factor=1 if i == 4 else 2,
-            do_step=i in (1, 3, 4),
-        )
-        assert_same_weights(model, by_hand)
+        # The last gradient is alone.
+        hand.iteration(random_batch(seed=i), factor=1 if i == 4 else 2, do_step=i in (1, 3, 4))
+        assert_same_weights(model, hand.model)
         for key in ('backbone.conv1.weight', 'head.fc.weight'):
             assert torch.equal(previous[key], model.state_dict()[key]) == (i in (0, 2))
     assert not torch.equal(start['head.fc.weight'], model.head.fc.weight)
@@ -298,13 +262,12 @@ class Reads(TorchDispatchMode):
 @pytest.mark.parametrize('max_norm', [0.05, 1e6])
 def test_each_block_is_clipped_by_itself(max_norm):
     model = stages('greedy')
-    by_hand = copy.deepcopy(model)
+    hand = HandWritten(copy.deepcopy(model), max_norm=max_norm)
     wrappers = wrappers_of(model, clip_grad=dict(max_norm=max_norm))
-    optimizers = hand_optimizers(by_hand)
     for i in range(2):
         model.train_step(random_batch(seed=i), wrappers)
-        norms = hand_step(by_hand, random_batch(seed=i), optimizers, 1, max_norm)
-        assert_same_weights(model, by_hand)
+        norms = hand.iteration(random_batch(seed=i))
+        assert_same_weights(model, hand.model)
         assert torch.allclose(wrappers.grad_norms(), torch.stack(norms), rtol=1e-5)
     assert all(norm > 0.05 for norm in norms)
 

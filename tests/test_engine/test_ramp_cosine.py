@@ -97,26 +97,6 @@ def test_bad_arguments(arguments, message):
         RampCosineLR(optimizer_of(0.1), **arguments)
 
 
-def test_the_runner_builds_one_for_every_block(build_runner):
-    runner = build_runner(
-        small_model(num_blocks=3, strategy='uniform'),
-        epochs=400,
-        optim_wrapper=dict(blocks={1: dict(optimizer=dict(lr=0.8))}),
-    )
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
-    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    schedulers = runner.build_param_scheduler(dict(type='RampCosineLR'))
-    assert list(schedulers) == ['block0', 'block1', 'block2']
-    for name, (scheduler,) in schedulers.items():
-        expected = published(0.8 if name == 'block1' else 0.05, 400)
-        optimizer = runner.optim_wrapper[name].optimizer
-        found = []
-        for _ in range(400):
-            found.append(optimizer.param_groups[0]['lr'])
-            scheduler.step()
-        assert found == pytest.approx(expected, rel=1e-12, abs=1e-15)
-
-
 class Rates(Hook):
     """Keeps the learning rate of every block at every iteration."""
 
@@ -137,13 +117,15 @@ def test_training_and_resuming_follow_it(build_runner, tmp_path):
             epochs=4,
             images=16,
             param_scheduler=dict(type='RampCosineLR', ramp_epochs=2),
+            optim_wrapper=dict(blocks={1: dict(optimizer=dict(lr=0.8))}),
             hooks=[rates],
             **kwargs,
         ).train()
         return rates.found
 
     # Two iterations an epoch, two blocks.
-    expected = [[rate] * 2 for rate in published(0.05, 4, ramp=2) for _ in range(2)]
+    rates = zip(published(0.05, 4, ramp=2), published(0.8, 4, ramp=2), strict=True)
+    expected = [list(pair) for pair in rates for _ in range(2)]
     found = run()
     assert len(found) == 8
     for ours, theirs in zip(found, expected, strict=True):

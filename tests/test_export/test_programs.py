@@ -65,7 +65,7 @@ def test_bad_input(digits, tmp_path):
     with pytest.raises(UserError, match="how='jit' should be 'export' or 'script'"):
         export_torch(CONFIG, digits.path, str(tmp_path / 'x.pt'), 'jit')
     out, folder = str(tmp_path / 'x.onnx'), str(tmp_path / 'absent')
-    with pytest.raises(UserError, match="images='.*absent' should be a folder"):
+    with pytest.raises(UserError, match="absent' does not exist"):
         export_onnx(CONFIG, digits.path, out, images=folder)
     assert not list(tmp_path.iterdir())
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmpretrain.structures import DataSample
 from torch import nn
 
-from mman.models.aux_heads import BlockContext, LocalBatch, auglocal
+from mman.models.aux_heads import auglocal
 from mman.models.splitters import Unit
 from mman.models.splitters.adapters import find_adapter
 from mman.models.splitters.rebuild import copy_unit, rebuild_unit
 from mman.models.splitters.shapes import shaped_units
 from mman.registry import MODELS, UNIT_REBUILDERS
+from tests.helpers.heads import make_batch, make_context, make_head
 from tests.helpers.settings import BACKBONES, model_cfg
 
 RESIDUAL = [
@@ -39,18 +39,15 @@ def _units(backbone, size=16):
 
 def _head(units, end, index=None, num_blocks=None, init=None, **cfg):
     """The head of a block that ends at a unit, every unit a block unless told otherwise."""
-    torch.manual_seed(0)
-    context = BlockContext(
+    context = make_context(
+        units[end].output_shape,
         index=end if index is None else index,
         num_blocks=len(units) if num_blocks is None else num_blocks,
-        feature_shape=units[end].output_shape,
         next_units=tuple(units[end + 1 :]),
-        input_shape=(3, 16, 16),
-        num_classes=10,
         unit_init_cfg=init,
         end=end,
     )
-    return MODELS.build(dict(type='AugLocalAuxHead', context=context, **cfg))
+    return make_head(dict(type='AugLocalAuxHead', **cfg), context)
 
 
 @pytest.fixture
@@ -95,11 +92,6 @@ def _picks(end, count, depth):
 # --- Which units ---
 
 
-def test_published_depths():
-    assert _depths(5, 11) == [5, 5, 5, 4, 4, 4, 4, 3, 3, 3]
-    assert len(_depths(5, 50)) == 49
-
-
 @pytest.mark.parametrize(
     ('depth', 'count', 'd'),
     [(32, 16, 1), (32, 16, 5), pytest.param(110, 55, 4, marks=pytest.mark.full)],
@@ -138,13 +130,6 @@ def _whole_model(aux_head, **splitter):
 
 AUGLOCAL = dict(type='AugLocalAuxHead')
 PAPER = dict(num_blocks=11, strategy='single', stem='own')
-
-
-def test_the_network_of_the_paper(picked):
-    model, names = _whole_model(AUGLOCAL, **PAPER)
-    depths = _depths(5, 11)
-    assert picked == [[names[i] for i in _picks(k, 16, depths[k])] for k in range(10)]
-    assert [len(block) for block in model.block_units] == [1] * 10 + [6]
 
 
 def test_blocks_of_several_units_count_from_their_last(picked):
@@ -224,15 +209,7 @@ def test_the_strided_convolution_is_that_of_the_style():
 
 def _strides_and_sides(units, end, names):
     chosen = [unit for unit in units if unit.name in names.split()]
-    context = BlockContext(
-        index=0,
-        num_blocks=2,
-        feature_shape=units[end].output_shape,
-        next_units=tuple(units[end + 1 :]),
-        input_shape=(3, 64, 64),
-        num_classes=10,
-        end=end,
-    )
+    context = make_context(units[end].output_shape, next_units=tuple(units[end + 1 :]), end=end)
     copies = auglocal._copies(context, [units.index(unit) - end for unit in chosen])
     x, sides = torch.randn(2, *units[end].output_shape), []
     for copied, unit in zip(copies, chosen, strict=True):
@@ -278,8 +255,7 @@ def test_a_norm_comes_before_the_linear_layer_of_one_unit(depth, tail):
 
 def _batch():
     labels = [0, 1, 1, 9, 0, 5]
-    samples = [DataSample().set_gt_label(label) for label in labels]
-    return LocalBatch(torch.zeros(6, 3, 16, 16), samples), torch.tensor(labels)
+    return make_batch(torch.zeros(6, 3, 16, 16), labels), torch.tensor(labels)
 
 
 def test_loss_and_gradients():

@@ -8,38 +8,25 @@ import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from mman.models.aux_heads import AuxHead, BlockContext, LocalBatch
+from mman.models.aux_heads import AuxHead, LocalBatch
+from mman.models.classifiers.head_check import check_aux_heads
 from mman.models.losses import SupConLoss
-from mman.registry import MODELS
+from tests.helpers.heads import make_batch, make_context, make_head
 
 MEAN = torch.tensor([125.3, 123.0, 113.9]).view(3, 1, 1)
 STD = torch.tensor([63.0, 62.1, 66.7]).view(3, 1, 1)
-
-
-def _context(shape=(16, 8, 8), image=16, **kwargs):
-    values = dict(
-        index=0,
-        num_blocks=3,
-        feature_shape=shape,
-        next_units=(),
-        input_shape=(3, image, image),
-        num_classes=10,
-    )
-    return BlockContext(**{**values, **kwargs})
 
 
 def _batch(count=6, image=16):
     torch.manual_seed(1)
     pixels = torch.randint(0, 256, (count, 3, image, image)).float()
     labels = [0, 1, 1, 2, 0, 5][:count]
-    samples = [DataSample().set_gt_label(label) for label in labels]
-    return LocalBatch((pixels - MEAN) / STD, samples, MEAN, STD), pixels / 255, torch.tensor(labels)
+    batch = make_batch((pixels - MEAN) / STD, labels, MEAN, STD)
+    return batch, pixels / 255, torch.tensor(labels)
 
 
 def _head(type, shape=(16, 8, 8), context=None, **cfg):
-    torch.manual_seed(0)
-    context = context or _context(shape)
-    return MODELS.build(dict(type=type, context=context, **cfg))
+    return make_head(dict(type=type, **cfg), context or make_context(shape))
 
 
 def _layers(module):
@@ -56,11 +43,27 @@ def _layers(module):
     return found
 
 
-def test_the_batch_restores_its_images_once():
+def test_the_batch_restores_its_images_where_a_head_needs_them():
     batch, image, labels = _batch()
     assert torch.allclose(batch.image, image, atol=1e-6)
-    assert batch.image is batch.image
     assert torch.equal(batch.target, labels)
+    labels_alone = batch.without_images()
+    assert labels_alone.inputs is None and torch.equal(labels_alone.target, labels)
+    without = LocalBatch(batch.inputs, batch.data_samples, with_image=False)
+    for bare in (labels_alone, without):
+        with pytest.raises(AttributeError, match='no image.*does not set needs_image = True'):
+            bare.image  # noqa: B018
+
+
+def test_a_head_that_reads_the_image_without_saying_so_is_refused_when_built():
+    class Reads(AuxHead):
+        def loss(self, features, batch):
+            return dict(loss=features.mean() * batch.image.mean())
+
+    with pytest.raises(ValueError, match='Reads of block 0 .* does not set needs_image = True'):
+        check_aux_heads([Reads(make_context((16, 8, 8)))], (3, 16, 16))
+    Reads.needs_image = True
+    check_aux_heads([Reads(make_context((16, 8, 8)))], (3, 16, 16))
 
 
 def test_the_batch_takes_scores_after_mixup():
@@ -155,8 +158,8 @@ def test_infopro_loss(side):
 
 def test_infopro_builds_only_what_it_trains():
     cfg = dict(reconstruction_weight=dict(first=5, last=0), task_weight=dict(first=0, last=2))
-    first = _head('InfoProAuxHead', context=_context(index=0), **cfg)
-    last = _head('InfoProAuxHead', context=_context(index=1), **cfg)
+    first = _head('InfoProAuxHead', context=make_context((16, 8, 8)), **cfg)
+    last = _head('InfoProAuxHead', context=make_context((16, 8, 8), index=1), **cfg)
     batch, _, _ = _batch()
     x = torch.randn(6, 16, 8, 8)
     assert list(first.loss(x, batch)) == ['loss_reconstruction']
@@ -211,13 +214,12 @@ def test_bad_arguments(cfg, message):
 
 
 def _token_head(type, shape, extra=0, image=(3, 16, 32), **cfg):
-    context = _context(shape, input_shape=image, num_extra_tokens=extra)
+    context = make_context(shape, image, num_extra_tokens=extra)
     return _head(type, context=context, **cfg)
 
 
 def _images(shape):
-    samples = [DataSample().set_gt_label(label) for label in (0, 1, 1, 2, 0, 5)]
-    return LocalBatch(torch.rand(6, *shape), samples, 0.0, 255.0)
+    return make_batch(torch.rand(6, *shape), (0, 1, 1, 2, 0, 5), 0.0, 255.0)
 
 
 @pytest.mark.parametrize('extra', [0, 1, 2])
@@ -283,4 +285,4 @@ class _MapsOnly(AuxHead):
 
 def test_a_head_may_ask_for_maps():
     with pytest.raises(ValueError, match=r'_MapsOnly needs feature maps.*block 0 gives \(17, 64\)'):
-        _MapsOnly(_context((17, 64)))
+        _MapsOnly(make_context((17, 64)))

@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from mman.apis.memory_prediction import predict_memory
-from mman.models.classifiers.build import block_costs
+from mman.models.classifiers.block_costs import BlockCosts
 from mman.models.recompute import Recompute
 from mman.models.splitters.search import least_arithmetic, smallest_peak
 from mman.registry import MODELS
@@ -35,7 +35,7 @@ def test_blocks_cost_what_a_whole_iteration_says(method, backbone, recompute):
     report = predict_memory(Config(dict(model=cfg, optim_wrapper=WRAPPER)), 32)
     model = MODELS.build(cfg)
     units = [unit for block in model.block_units for unit in block]
-    costs = block_costs(model, cfg['aux_head'], Recompute(recompute), units, 4, 32)
+    costs = BlockCosts(model, cfg['aux_head'], Recompute(recompute), units, 4, 32)
     spans = _spans([1, 4, 5, 8] if tokens else [1, 5, 7, 9])
     steady = report.parameters + report.buffers + report.optimizer
     images = 32 * 3 * 16 * 16  # as bytes

@@ -6,16 +6,14 @@ With the decoder for ImageNet comes the classifier beside it, whose widths follo
 import pytest
 import torch
 import torch.nn.functional as F
-from mmpretrain.structures import DataSample
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from mman.models.aux_heads import BlockContext, LocalBatch
 from mman.models.aux_heads.image_decoder import ImageDecoder, ImageNetDecoder, ResizedConv2d
-from mman.registry import MODELS
 from mman.utils.fake_copy import fake_copy
 from mman.utils.flop_count import OperationCount
 from mman.utils.live_bytes import LiveBytes
+from tests.helpers.heads import make_batch, make_context, make_head
 
 
 @pytest.mark.parametrize('kernel', [1, 3])
@@ -161,16 +159,9 @@ def test_imagenet_decoders_are_the_published_ones(channels, side):
 @pytest.mark.parametrize(('channels', 'side'), DECODERS)
 def test_imagenet_heads_of_every_width(channels, side):
     """METHOD: InfoPro's classifier, of which the first layer alone follows the width."""
-    context = BlockContext(
-        index=0,
-        num_blocks=2,
-        feature_shape=(channels, side, side),
-        next_units=(),
-        input_shape=(3, 224, 224),
-        num_classes=1000,
-    )
+    context = make_context((channels, side, side), (3, 224, 224), num_classes=1000)
     weights = dict(reconstruction_weight=5.0, task_weight=0.75)
-    head = MODELS.build(dict(type='InfoProImageNetAuxHead', context=context, **weights))
+    head = make_head(dict(type='InfoProImageNetAuxHead', **weights), context)
     narrow = {64: 16, 128: 32, 256: 64, 512: 128, 1024: 256, 2048: 512}[channels]
     convolutions = [layer for layer in head.aux_net if isinstance(layer, nn.Conv2d)]
     assert [(c.in_channels, c.out_channels, c.kernel_size, c.stride) for c in convolutions] == [
@@ -185,7 +176,7 @@ def test_imagenet_heads_of_every_width(channels, side):
     assert [type(layer) for layer in head.aux_net] == block * 4 + tail
     assert (head.aux_net[-1].in_features, head.aux_net[-1].out_features) == (2048, 1000)
     with fake_copy(head) as copied:
-        batch = LocalBatch(torch.empty(2, 3, 224, 224), [DataSample().set_gt_label(0)] * 2)
+        batch = make_batch(torch.empty(2, 3, 224, 224), [0, 0])
         losses = copied.loss(torch.empty(2, channels, side, side), batch)
     assert {value.shape for value in losses.values()} == {()} and len(losses) == 2
 

@@ -13,6 +13,7 @@ from torch import nn
 from mman.engine.hooks import MomentumUpdateHook
 from mman.registry import MODELS
 from mman.utils import UserError
+from tests.helpers.cutting import check_logits_however_cut, check_one_block_is_backpropagation
 from tests.helpers.settings import (
     ALL,
     CASES,
@@ -44,19 +45,6 @@ def _run(model, steps=2, hooks=None, count=4):
     return runner
 
 
-def _gradients(model, data):
-    """Gradients of one step of every block, with no step taken."""
-    kept = {}
-    for name, p in model.named_parameters():
-        if p.requires_grad:
-            p.register_post_accumulate_grad_hook(
-                lambda p, name=name: kept.__setitem__(name, p.grad.clone())
-            )
-    runner = make_runner(model, [MomentumUpdateHook()])
-    step(runner, data)
-    return kept
-
-
 @every_model
 def test_no_gradient_reaches_another_block(method, backbone):
     """A loss that is off in all blocks but one leaves the others without gradient."""
@@ -78,21 +66,6 @@ def test_no_gradient_reaches_another_block(method, backbone):
                 assert p.grad is None, (k, name)
         trained = [p for p in block.parameters() if p.requires_grad]
         assert all(p.grad is not None for p in trained), k
-
-
-@pytest.mark.parametrize(('method', 'backbone'), ONE_OF_EACH)
-def test_gradients_of_a_block_do_not_depend_on_later_blocks(method, backbone):
-    first = _gradients(build_model(method, backbone), random_batch())
-    model = build_model(method, backbone)
-    with torch.no_grad():
-        for p in model.head.parameters():
-            p.add_(1.0)
-    second = _gradients(model, random_batch())
-    last = {n for n, _ in model.local_blocks[-1].named_parameters()}
-    assert first.keys() == second.keys()
-    for name in first.keys() - last:
-        assert torch.equal(first[name], second[name]), name
-    assert not torch.equal(first['head.fc.weight'], second['head.fc.weight'])
 
 
 @cache
@@ -186,51 +159,12 @@ def test_a_trained_model_without_aux_heads_is_the_plain_classifier(method, backb
 
 
 @pytest.mark.parametrize('backbone', in_tiers(TRAINED, FAST_BACKBONES))
-def test_one_block_is_backpropagation(backbone):
-    """Against mmpretrain's own classifier and a plain optimizer."""
-    size = image_size(backbone)
-    # One block is all there is, wherever its stem would be.
-    stem = 'own' if backbone == 'cifar_resnet20' else 'fused'
-    model = build_model('man', backbone, size, num_blocks=1, stem=stem)
-    assert len(model.aux_heads) == 0
-    plain = MODELS.build(_plain_cfg(model_cfg('man', backbone, size)))
-    plain.load_state_dict(model.state_dict())
-    plain.train()
-    runner = _run(model, steps=2, hooks=())
-    assert list(runner.optim_wrapper.keys()) == ['block0']
-    sgd = torch.optim.SGD(
-        plain.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
-    )
-    for i in range(2):
-        data = plain.data_preprocessor(random_batch(4, size, seed=i), True)
-        loss = plain(data['inputs'], data['data_samples'], mode='loss')['loss']
-        sgd.zero_grad()
-        loss.backward()
-        sgd.step()
-    assert torch.equal(loss, model.block_losses[0])
-    for key, value in plain.state_dict().items():
-        assert torch.equal(value, model.state_dict()[key]), key
-
-
-@pytest.mark.parametrize('backbone', in_tiers(TRAINED, FAST_BACKBONES))
-def test_blocks_in_a_row_are_the_network_however_it_is_cut(backbone):
-    size = image_size(backbone)
-    whole = build_model('greedy', backbone, size, num_blocks=1).eval()
-    images = torch.randn(2, 3, size, size)
-    expected = whole(images)
-    for count in (4, len(whole.block_units[0])):
-        splitter = dict(num_blocks=count, strategy='uniform', stem='own')
-        model = build_model('greedy', backbone, size, **splitter).eval()
-        keys = model.load_state_dict(whole.state_dict(), strict=False)
-        assert all(key.startswith('aux_heads.') for key in [*keys[0], *keys[1]])
-        x = images
-        for block in model.local_blocks:
-            for layer in block.layers:
-                x = layer(x)
-        assert len(model.local_blocks) == count
-        features = model.neck((x,)) if model.with_neck else (x,)
-        assert torch.equal(model.head(features), expected), count
-        assert torch.equal(model(images), expected), count
+def test_blocks_are_the_network_and_one_of_them_is_backpropagation(backbone):
+    """Against mmpretrain's own classifier, and against the uncut network."""
+    cfg = model_cfg('man', backbone, image_size(backbone))
+    check_one_block_is_backpropagation(cfg)
+    count = sum(map(len, MODELS.build(cfg).block_units))
+    check_logits_however_cut(cfg, (4, count))
 
 
 @pytest.mark.parametrize('backbone', in_tiers(TRAINED, FAST_BACKBONES))

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mman.models.aux_heads import loss_weight, require_loss
+from mman.models.aux_heads import loss_weight, loss_weights
 
 
 def _context(index, num_blocks):
@@ -42,5 +42,5 @@ def test_bad_weights(value, message):
 
 def test_a_block_that_would_train_on_nothing():
     with pytest.raises(ValueError, match='block 2 would train on nothing: a, b are all 0 there'):
-        require_loss(_context(2, 4), a=0.0, b=0.0)
-    require_loss(_context(2, 4), a=0.0, b=0.1)
+        loss_weights(_context(2, 4), a=0.0, b=[1.0, 1.0, 0.0])
+    assert loss_weights(_context(2, 4), a=0, b=[0.0, 0.0, 0.1]) == [0.0, 0.1]

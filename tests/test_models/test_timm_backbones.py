@@ -10,15 +10,7 @@ from mman.models.splitters import LocalBlockSplitter, Unit
 from mman.models.splitters.adapters import adapter_names, find_adapter
 from mman.registry import MODELS, UNIT_ADAPTERS
 from mman.utils import UserError
-from tests.helpers.cutting import (
-    POOL,
-    build,
-    check_logits_however_cut,
-    check_one_block_is_backpropagation,
-    check_two_steps,
-    check_units,
-    classifier_cfg,
-)
+from tests.helpers.cutting import POOL, build, check_network, check_units, classifier_cfg
 from tests.helpers.settings import in_tiers
 
 CLASS_TOKEN = dict(type='TokenPooling')
@@ -62,41 +54,15 @@ CASES = {
 every_case = pytest.mark.parametrize('name', in_tiers(CASES, ('densenet', 'swin', 'vit-registers')))
 
 
-def case_cfg(name):
-    backbone, size, neck, channels, _ = CASES[name]
-    return classifier_cfg(backbone, size, channels, neck)
-
-
 @every_case
-def test_units_in_a_row_are_the_model(name):
-    backbone, size, _, _, stages = CASES[name]
-    units = check_units(build(backbone), size)
-    numbers = [f'{s}.{u}' for s, count in enumerate(stages, start=1) for u in range(count)]
-    assert [unit.name for unit in units] == ['stem', *numbers]
-
-
-@every_case
-def test_one_block_is_backpropagation(name):
-    check_one_block_is_backpropagation(case_cfg(name))
-
-
-@every_case
-def test_logits_are_the_same_however_it_is_cut(name):
-    check_logits_however_cut(case_cfg(name), (2, 1 + sum(CASES[name][-1])))
-
-
-@every_case
-def test_two_steps_of_man_in_four_blocks(name):
-    check_two_steps(case_cfg(name))
+def test_a_model_is_cut(name):
+    check_network(*CASES[name])
 
 
 def test_the_bias_unit_before_the_last_block_has_no_final_norm():
-    model = MODELS.build(
-        dict(
-            case_cfg('swin'),
-            splitter=dict(type='LocalBlockSplitter', ends=['3.0', '3.1', '3.2']),
-        )
-    )
+    backbone, size, neck, channels, _ = CASES['swin']
+    ends = ['3.0', '3.1', '3.2']
+    model = MODELS.build(classifier_cfg(backbone, size, channels, neck, ends=ends))
     last = model.block_units[-1][0]
     assert list(last.parts) == ['timm_model.layers.2.blocks.1']
     assert 'timm_model.norm' in last.all_parts

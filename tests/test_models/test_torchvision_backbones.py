@@ -15,15 +15,7 @@ from mman.models.backbones import torchvision_backbone
 from mman.models.splitters.adapters import adapter_names
 from mman.registry import MODELS
 from mman.utils import UserError
-from tests.helpers.cutting import (
-    POOL,
-    build,
-    check_logits_however_cut,
-    check_one_block_is_backpropagation,
-    check_two_steps,
-    check_units,
-    classifier_cfg,
-)
+from tests.helpers.cutting import POOL, build, check_network, check_units
 from tests.helpers.settings import in_tiers
 
 CLASS_TOKEN = dict(type='TokenPooling')
@@ -171,32 +163,9 @@ def small(monkeypatch):
     return cfg
 
 
-def case_cfg(small, name):
-    _, size, neck, channels, _ = SMALL[name]
-    return classifier_cfg(small(name), size, channels, neck)
-
-
 @every_small
-def test_units_in_a_row_are_the_model(small, name):
-    _, size, _, _, stages = SMALL[name]
-    units = check_units(build(small(name)), size)
-    numbers = [f'{s}.{u}' for s, count in enumerate(stages, start=1) for u in range(count)]
-    assert [unit.name for unit in units] == ['stem', *numbers]
-
-
-@every_small
-def test_one_block_is_backpropagation(small, name):
-    check_one_block_is_backpropagation(case_cfg(small, name))
-
-
-@every_small
-def test_logits_are_the_same_however_it_is_cut(small, name):
-    check_logits_however_cut(case_cfg(small, name), (2, 1 + sum(SMALL[name][-1])))
-
-
-@every_small
-def test_two_steps_of_man_in_four_blocks(small, name):
-    check_two_steps(case_cfg(small, name))
+def test_a_model_is_cut(small, name):
+    check_network(small(name), *SMALL[name][1:])
 
 
 @pytest.mark.full

@@ -11,6 +11,7 @@ from mman.models.splitters.adapters import find_adapter
 from mman.models.splitters.shapes import shaped_units
 from mman.registry import MODELS, UNIT_ADAPTERS
 from mman.utils import UserError
+from tests.helpers.cutting import check_units
 from tests.helpers.settings import BACKBONES, FAST_BACKBONES, in_tiers
 
 
@@ -23,31 +24,12 @@ def _units(backbone):
     return find_adapter(backbone)(backbone)
 
 
-def _assert_units_are_the_backbone(backbone, size):
-    other = copy.deepcopy(backbone)
-    images = torch.randn(2, 3, size, size)
-    # Some drop paths.
-    torch.manual_seed(1)
-    expected = other(images)[-1]
-    torch.manual_seed(1)
-    x = images
-    for unit in _units(backbone):
-        x = unit.module_with_output(x)
-    assert torch.equal(x, expected)
-    # Running statistics moved alike: the same modules ran, each once.
-    for key, value in backbone.state_dict().items():
-        assert torch.equal(value, other.state_dict()[key]), key
-
-
 every_backbone = pytest.mark.parametrize('name', in_tiers(BACKBONES, FAST_BACKBONES))
 
 
 @every_backbone
 def test_units_in_a_row_are_the_backbone(name):
-    for training in (True, False):
-        backbone = _backbone(name)
-        backbone.train(training)
-        _assert_units_are_the_backbone(backbone, 64)
+    check_units(_backbone(name), 64)
 
 
 DENSE = dict(growth_rate=4, depths=[3, 1], init_channels=8)
@@ -88,31 +70,7 @@ NEXT = dict(depths=[1, 2, 1], channels=[8, 8, 16])
 )
 def test_relatives_have_units_too(cfg, count):
     backbone = MODELS.build(copy.deepcopy(cfg))
-    assert len(_units(backbone)) == count
-    _assert_units_are_the_backbone(backbone, 32)
-
-
-def _names(path, part):
-    if isinstance(part, nn.Parameter):
-        return [path]
-    return [f'{path}.{key}' for key, _ in part.named_parameters()]
-
-
-@every_backbone
-def test_units_partition_the_parameters_and_keep_the_keys(name):
-    backbone = _backbone(name)
-    keys = list(backbone.state_dict())
-    paths = {
-        name
-        for unit in _units(backbone)
-        for path, part in unit.all_parts.items()
-        for name in _names(path, part)
-    }
-    names = [n for n, _ in backbone.named_parameters()]
-    assert paths == set(names)
-    assert sum(len(list(u.parameters())) for u in _units(backbone)) == len(names)
-    assert sum(len(list(u.module_with_output.parameters())) for u in _units(backbone)) == len(names)
-    assert list(backbone.state_dict()) == keys
+    assert len(check_units(backbone, 32)) == count
 
 
 @every_backbone
@@ -277,7 +235,7 @@ def test_the_adapter_that_the_readme_shows(registered):
 
     registered(mobilenet_v3_units, 'MobileNetV3')
     backbone = MODELS.build(dict(type='MobileNetV3', arch='small'))
-    _assert_units_are_the_backbone(backbone, 32)
+    check_units(backbone, 32)
     splitter = LocalBlockSplitter(ends=['1.2', '1.8', '1.11'])
     blocks = splitter.split(backbone, (3, 32, 32))
     assert [len(block) for block in blocks] == [4, 6, 3]

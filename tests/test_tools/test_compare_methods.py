@@ -1,28 +1,23 @@
 """tools/analysis_tools/compare_methods.py as a user runs it, on tiny trainings."""
 
-import csv
 import fcntl
-import io
 import json
 import re
-import runpy
 import signal
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 
 from mman.apis.models import build_local_model
+from mman.apis.places import LOCK
 from mman.datasets import Digits
 from mman.utils.checkpoint import load_from_local
-from tests.helpers.tables import cells
+from tests.helpers.run_tool import call_tool
+from tests.helpers.tables import cells, csv_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / 'tools' / 'analysis_tools'
 DIGITS = 'configs/man/resnet20_k10_digits.py'
 TINY = f"""
 _base_ = '{ROOT / DIGITS}'
@@ -44,21 +39,15 @@ NAMES = ['bp_k1_seed4', 'greedy_k2_seed4', 'man_greedy_k2_seed4']
 
 def run_tool(*args, cwd):
     """Run the tool inside this process; its trainings are processes of their own."""
-    out, errors, code = io.StringIO(), io.StringIO(), 0
     handler = signal.getsignal(signal.SIGTERM)
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+    with pytest.MonkeyPatch.context() as patch:
         patch.chdir(cwd)
-        patch.syspath_prepend(str(FOLDER))
         patch.setenv('PYTHONPATH', str(ROOT))
         patch.setenv('CUDA_VISIBLE_DEVICES', '')
-        patch.setattr(sys, 'argv', ['compare_methods.py', *map(str, args)])
         try:
-            runpy.run_path(str(FOLDER / 'compare_methods.py'), run_name='__main__')
-        except SystemExit as stop:
-            code = stop.code
+            return call_tool('analysis_tools/compare_methods.py', *args)
         finally:
             signal.signal(signal.SIGTERM, handler)
-    return SimpleNamespace(code=code, out=out.getvalue(), errors=errors.getvalue())
 
 
 @pytest.fixture(scope='module')
@@ -79,7 +68,7 @@ def first(project):
     """A comparison one of whose runs failed, since another process is in its folder."""
     busy = project / 'out' / NAMES[1]
     busy.mkdir(parents=True)
-    with open(busy / 'lock', 'w') as file:
+    with open(busy / LOCK, 'w') as file:
         fcntl.lockf(file, fcntl.LOCK_EX)
         return compare(project, '--jobs', 2), (project / 'out/comparison.md').read_text()
 
@@ -100,7 +89,7 @@ def test_a_failed_run_is_told_and_the_others_go_on(project, first):
     last = ended.errors.strip().splitlines()[-1]
     assert f'{NAMES[1]} failed, see' in last and last.endswith('output.txt')
     output = (project / 'out' / NAMES[1] / 'output.txt').read_text()
-    assert 'is being trained in by another process' in output.splitlines()[-1]
+    assert 'is in use by another training' in output.splitlines()[-1]
     table = {row['method']: row for row in cells(text)}
     assert table['greedy']['top-1 error, %'] == 'failed'
     assert text in ended.out
@@ -146,8 +135,7 @@ def test_a_second_start_does_what_is_left(project, first):
     assert not result(project, NAMES[1])['resumed']
     for key, value in weights(project, NAMES[2]).items():
         assert torch.equal(value, straight[key]), key
-    with open(out / 'runs.csv', newline='') as file:
-        runs = list(csv.DictReader(file))
+    runs = csv_rows(out / 'runs.csv')
     assert [f'{r["method"]}_k{r["num_blocks"]}_seed{r["seed"]}' for r in runs] == NAMES
     assert [float(r['top1']) for r in runs] == [result(project, name)['top1'] for name in NAMES]
     table = cells((out / 'comparison.md').read_text())

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mman.analysis.block_losses import draw_losses, read_losses, write_losses
-from mman.apis import cli
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
@@ -20,6 +19,8 @@ def main() -> None:
     """Write the picture, and the numbers if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman.analysis.block_losses import draw_losses, read_losses, write_losses
+
     with one_line_errors(parser):
         records = read_losses(args.run)
         if args.csv:

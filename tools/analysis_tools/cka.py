@@ -2,9 +2,7 @@
 
 import argparse
 
-from mman import apis
-from mman.analysis.cka import compare_blocks, draw_cka, model_name, write_cka
-from mman.apis import cli, inspection
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
@@ -26,16 +24,18 @@ def main() -> None:
     """Write the picture, and the numbers if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.analysis.cka import compare_blocks, draw_cka, model_name, write_cka
+    from mman.analysis.inspection import loaded_model
+
     with one_line_errors(parser):
+        device = args.device or cli.best_device()
         cfg = apis.load_config(args.config, args.cfg_options)
         pairs = [(cfg, args.checkpoint)]
         if args.other:
             pairs.append((apis.load_config(args.other[0]), args.other[1]))
         models = [
-            (
-                model_name(c, path),
-                inspection.loaded_model(c, path, args.device, unsafe=args.unsafe_load),
-            )
+            (model_name(c, path), loaded_model(c, path, device, unsafe=args.unsafe_load))
             for c, path in pairs
         ]
         found = compare_blocks(cfg, models, args.images, args.unbiased)

@@ -4,9 +4,7 @@ import argparse
 import signal
 import sys
 
-from mman import apis
-from mman.analysis.comparison.compare import compare_methods
-from mman.apis import cli
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
@@ -23,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--num-blocks', type=cli.at_least(2), metavar='K', nargs='+', help=text)
     add('--seeds', type=cli.seed, metavar='S', nargs='+', help='[comparison.seeds, else 0]')
     add('--jobs', type=cli.at_least(1), default=1, metavar='N', help='trainings at once [1]')
-    add('--rounds', type=cli.at_least(2), default=10, metavar='N', help='timed iterations [10]')
+    add('--rounds', type=cli.at_least(2), default=10, metavar='N', help='timed [10 iterations]')
     add('--no-time', action='store_true', help='measure no times')
     return parser
 
@@ -32,17 +30,20 @@ def main() -> int:
     """Train, measure, and write everything; 1 if a run has failed."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.analysis.comparison.compare import compare_methods
+
     # Ended by a signal, it takes its trainings along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with one_line_errors(parser):
         cfg = apis.load_config(args.config, args.cfg_options)
-        grid = (args.methods, args.num_blocks, args.seeds)
+        rest = (args.methods, args.num_blocks, args.seeds, args.jobs)
         rounds = None if args.no_time else args.rounds
-        done = compare_methods(cfg, args.work_dir, *grid, args.jobs, rounds, cli.tell)
-    print(done.text)
-    for run in done.failed:
+        text, failed = compare_methods(cfg, args.work_dir, *rest, rounds, cli.tell)
+    print(text)
+    for run in failed:
         print(f'{parser.prog}: {run.name} failed, see {run.output}', file=sys.stderr)
-    return 1 if done.failed else 0
+    return 1 if failed else 0
 
 
 if __name__ == '__main__':

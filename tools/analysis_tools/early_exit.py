@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mman import apis
-from mman.analysis.early_exits import draw_exits, exit_table, measure_exits, write_exits
-from mman.apis import cli, inspection
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
@@ -21,11 +19,14 @@ def main() -> None:
     """Print the table, and write the picture and the numbers if places are given."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.analysis.early_exits import draw_exits, exit_table, measure_exits, write_exits
+    from mman.analysis.inspection import loaded_model
+
     with one_line_errors(parser):
-        cfg = apis.load_config(apis.config_path(args.config), args.cfg_options)
-        model = inspection.loaded_model(
-            cfg, args.checkpoint, args.device, aux_heads=True, unsafe=args.unsafe_load
-        )
+        device = args.device or cli.best_device()
+        cfg = apis.load_config(args.config, args.cfg_options)
+        model = loaded_model(cfg, args.checkpoint, device, True, args.unsafe_load)
         results = measure_exits(cfg, model)
         print(exit_table(results))
         if args.csv:

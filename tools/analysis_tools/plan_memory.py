@@ -3,10 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mman import apis
-from mman.analysis.memory_plan import SMALLEST_BATCH, plan_memory
-from mman.analysis.memory_report import draw_memory, memory_text, write_memory
-from mman.apis import cli
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
@@ -14,7 +11,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     size = 'images of a batch, 2 or more for BatchNorm [train_dataloader.batch_size]'
-    parser.add_argument('--batch', type=cli.at_least(SMALLEST_BATCH), metavar='N', help=size)
+    parser.add_argument('--batch', type=cli.at_least(2), metavar='N', help=size)
     choose = 'mark what fits into so many GiB, and choose K, ends and recomputation for it [none]'
     parser.add_argument('--budget', type=cli.gib, metavar='G', help=choose)
     measure = 'run every row, on the GPU if there is one, and measure it too'
@@ -27,6 +24,10 @@ def main() -> None:
     """Print the tables, and write the picture and the raw bytes if places are given."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.analysis.memory_plan import plan_memory
+    from mman.analysis.memory_report import draw_memory, memory_text, write_memory
+
     with one_line_errors(parser):
         cfg = apis.load_config(args.config, args.cfg_options)
         overview = plan_memory(cfg, args.batch, args.budget, args.measure, cli.tell)

@@ -2,8 +2,7 @@
 
 import argparse
 
-from mman.analysis.training_curves import KEYS, curve_text, draw_curves, read_curves, write_curves
-from mman.apis import cli
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
@@ -11,8 +10,13 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('runs', nargs='+', metavar='RUN_DIR', help='work dir of a training')
-    keys = 'names of what to draw, as in vis_data/scalars.json [%(default)s]'
-    parser.add_argument('--keys', nargs='+', default=list(KEYS), metavar='KEY', help=keys)
+    parser.add_argument(
+        '--keys',
+        nargs='+',
+        default=['loss', 'accuracy/top1'],
+        metavar='KEY',
+        help='names of what to draw, as in vis_data/scalars.json [%(default)s]',
+    )
     cli.add_result_arguments(parser)
     return parser
 
@@ -21,6 +25,13 @@ def main() -> None:
     """Write the picture, and the numbers if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman.analysis.training_curves import (
+        curve_text,
+        draw_curves,
+        read_curves,
+        write_curves,
+    )
+
     with one_line_errors(parser):
         curves = read_curves(args.runs, args.keys)
         if args.csv:

@@ -3,8 +3,6 @@
 import argparse
 import json
 
-from mman.utils.environment import environment
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool, of which there are none."""
@@ -14,6 +12,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Print it as JSON, as it stands in reproduce.json of every training."""
     build_parser().parse_args()
+    from mman.utils.environment import environment
+
     print(json.dumps(environment(), indent=2))
 
 

@@ -2,17 +2,16 @@
 
 import argparse
 
-from mman import apis
-from mman.apis.places import write_errors
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
-    parser = apis.config_parser(__doc__)
+    parser = cli.config_parser(__doc__)
     parser.add_argument(
         '--save-path',
-        type=apis.new_file('.py'),
+        type=cli.new_file('.py'),
         help='new .py file to write the config to as well',
     )
     return parser
@@ -22,6 +21,9 @@ def main() -> None:
     """Print the config, and save it if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.apis.places import write_errors
+
     with one_line_errors(parser):
         cfg = apis.load_config(args.config, args.cfg_options)
         print(cfg.pretty_text)

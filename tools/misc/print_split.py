@@ -2,9 +2,7 @@
 
 import argparse
 
-from mman import apis
-from mman.analysis.splits import split_text
-from mman.apis import cli
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
@@ -17,6 +15,9 @@ def main() -> None:
     """Print the block table and the totals."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.analysis.splits import split_text
+
     with one_line_errors(parser):
         print(split_text(apis.load_config(args.config, args.cfg_options)))
 

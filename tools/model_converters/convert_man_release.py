@@ -2,15 +2,14 @@
 
 import argparse
 
-from mman import apis
-from mman.export import convert_man_release
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checkpoint', type=apis.existing_file, help='file of the release')
+    parser.add_argument('checkpoint', type=cli.existing_file, help='file of the release')
     parser.add_argument('out', help='new .pth file')
     parser.add_argument(
         '--config',
@@ -24,6 +23,8 @@ def main() -> None:
     """Convert and write, and say what was left out."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman.export import convert_man_release
+
     with one_line_errors(parser):
         print(convert_man_release(args.checkpoint, args.out, args.config))
 

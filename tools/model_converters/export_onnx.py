@@ -2,29 +2,24 @@
 
 import argparse
 
-from mman import apis
-from mman.export import export_onnx
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
-    parser = apis.export_parser(__doc__, 'new .onnx file')
-    parser.add_argument(
-        '--input',
-        choices=('normalised', 'pixels'),
-        default='normalised',
-        help='float32 images normalised as in training, or uint8 pixels [normalised]',
-    )
-    return parser
+    return cli.export_parser(__doc__, 'new .onnx file')
 
 
 def main() -> None:
     """Export, compare, and write."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.export import export_onnx
+
     with one_line_errors(parser):
-        cfg = apis.load_config(apis.config_path(args.config), args.cfg_options)
+        cfg = apis.load_config(args.config, args.cfg_options)
         pixels = args.input == 'pixels'
         print(export_onnx(cfg, args.checkpoint, args.out, pixels, args.images))
 

@@ -2,25 +2,18 @@
 
 import argparse
 
-from mman import apis
-from mman.export import export_torch
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
-    parser = apis.export_parser(__doc__, 'new file, .pt2 for export and .pt for script')
+    parser = cli.export_parser(__doc__, 'new file, .pt2 for export and .pt for script')
     parser.add_argument(
         '--how',
         choices=('export', 'script'),
         default='export',
         help='for torch.export.load, or TorchScript for torch.jit.load [export]',
-    )
-    parser.add_argument(
-        '--input',
-        choices=('normalised', 'pixels'),
-        default='normalised',
-        help='float32 images normalised as in training, or uint8 pixels [normalised]',
     )
     return parser
 
@@ -29,8 +22,11 @@ def main() -> None:
     """Export, compare, and write."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.export import export_torch
+
     with one_line_errors(parser):
-        cfg = apis.load_config(apis.config_path(args.config), args.cfg_options)
+        cfg = apis.load_config(args.config, args.cfg_options)
         pixels = args.input == 'pixels'
         print(export_torch(cfg, args.checkpoint, args.out, args.how, pixels, args.images))
 

@@ -2,19 +2,17 @@
 
 import argparse
 
-from mman import apis
-from mman.export import FORMATS, export_weights
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
-    parser = apis.export_parser(
-        __doc__, 'new file, .safetensors for that format and .pth for others'
-    )
+    out = 'new file, .safetensors for that format and .pth for others'
+    parser = cli.export_parser(__doc__, out, program=False)
     parser.add_argument(
         '--format',
-        choices=FORMATS,
+        choices=('mmpretrain', 'torchvision', 'timm', 'safetensors'),
         required=True,
         help="whose names the weights get; safetensors has mmpretrain's",
     )
@@ -25,8 +23,11 @@ def main() -> None:
     """Convert, compare, and write."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.export import export_weights
+
     with one_line_errors(parser):
-        cfg = apis.load_config(apis.config_path(args.config), args.cfg_options)
+        cfg = apis.load_config(args.config, args.cfg_options)
         print(export_weights(cfg, args.checkpoint, args.out, args.format, args.images))
 
 

@@ -2,15 +2,14 @@
 
 import argparse
 
-from mman import apis
-from mman.export import publish_model
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checkpoint', type=apis.existing_file, help='checkpoint of training')
+    parser.add_argument('checkpoint', type=cli.existing_file, help='checkpoint of training')
     parser.add_argument('out', help='start of the new name: OUT-<8 digits of its sha256>.pth')
     parser.add_argument(
         '--weights',
@@ -27,6 +26,8 @@ def main() -> None:
     """Publish, then print where."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman.export import publish_model
+
     with one_line_errors(parser):
         print(publish_model(args.checkpoint, args.out, args.weights, args.keep_aux_heads))
 

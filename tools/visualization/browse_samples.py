@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mman import apis
-from mman.analysis.samples import draw_samples, read_samples
-from mman.apis import cli
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
@@ -24,11 +22,14 @@ def main() -> None:
     """Write the picture."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.analysis.samples import draw_samples, read_samples
+
     with one_line_errors(parser):
         cfg = apis.load_config(args.config, args.cfg_options)
-        samples = read_samples(cfg, args.images, args.seed)
-        draw_samples(args.out, samples, f'{Path(args.config).stem}, seed {args.seed}')
-        print(f'{len(samples.names)} training images of {args.config}: {args.out}')
+        images, names = read_samples(cfg, args.images, args.seed)
+        draw_samples(args.out, images, names, f'{Path(args.config).stem}, seed {args.seed}')
+        print(f'{len(names)} training images of {args.config}: {args.out}')
 
 
 if __name__ == '__main__':

@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mman import apis
-from mman.analysis.feature_maps import chosen_maps, draw_maps, load_with_units, read_image
-from mman.apis import cli
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
@@ -26,11 +24,16 @@ def main() -> None:
     """Write the picture."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.analysis.feature_maps import block_maps, draw_maps, read_image
+    from mman.analysis.inspection import loaded_model
+
     with one_line_errors(parser):
+        device = args.device or cli.best_device()
         cfg = apis.load_config(args.config, args.cfg_options)
-        model = load_with_units(cfg, args.checkpoint, args.device, args.unsafe_load)
+        model = loaded_model(cfg, args.checkpoint, device, None, args.unsafe_load)
         image, inputs = read_image(cfg, model, args.image)
-        maps = chosen_maps(model, inputs, args.blocks, args.channels)
+        maps = block_maps(model, inputs, args.blocks, args.channels)
         draw_maps(args.out, image, maps, args.channels, Path(args.config).stem)
         print(f'Maps of {len(maps)} blocks of {args.config}: {args.out}')
 

@@ -3,9 +3,7 @@
 import argparse
 from pathlib import Path
 
-from mman import apis
-from mman.analysis import schedules
-from mman.apis import cli
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
@@ -22,6 +20,9 @@ def main() -> None:
     """Write the picture, and the numbers if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
+    from mman import apis
+    from mman.analysis import schedules
+
     with one_line_errors(parser):
         cfg = apis.load_config(args.config, args.cfg_options)
         length, found = schedules.read_schedules(cfg, args.epoch_length)

@@ -23,11 +23,7 @@ train_pipeline = [
 test_pipeline = [dict(type='PackInputs')]
 
 train_dataloader = dict(
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(type=dataset_type, data_root=data_root, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     dataset=dict(type=dataset_type, data_root=data_root, pipeline=test_pipeline),

@@ -24,11 +24,7 @@ test_pipeline = [dict(type='PackInputs')]
 
 train_dataloader = dict(
     batch_size=128,  # per process; the recipe is for one, or for 128 in all
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(type=dataset_type, data_root=data_root, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=128,

@@ -15,38 +15,22 @@ data_preprocessor = dict(
 train_pipeline = []
 test_pipeline = []
 
+# To fetch a batch takes less time than to send it between processes.
+loader = dict(num_workers=0, persistent_workers=False, collate_fn=dict(type='in_memory_collate'))
+source = dict(
+    type={{_base_.dataset_type}},
+    data_root={{_base_.data_root}},
+    verify=True,
+    serialize_data=False,
+)
+
 train_dataloader = dict(
-    num_workers=0,  # to fetch a batch takes less time than to send it between processes
-    persistent_workers=False,
-    collate_fn=dict(type='in_memory_collate'),
-    dataset=dict(
-        _delete_=True,
-        type='InMemoryDataset',
-        dataset=dict(
-            type={{_base_.dataset_type}},
-            data_root={{_base_.data_root}},
-            split='train',
-            verify=True,
-            serialize_data=False,
-        ),
-    ),
+    **loader,
+    dataset=dict(_delete_=True, type='InMemoryDataset', dataset=dict(split='train', **source)),
 )
-
 val_dataloader = dict(
-    num_workers=0,
-    persistent_workers=False,
-    collate_fn=dict(type='in_memory_collate'),
-    dataset=dict(
-        _delete_=True,
-        type='InMemoryDataset',
-        dataset=dict(
-            type={{_base_.dataset_type}},
-            data_root={{_base_.data_root}},
-            split='test',
-            verify=True,
-            serialize_data=False,
-        ),
-    ),
+    **loader,
+    dataset=dict(_delete_=True, type='InMemoryDataset', dataset=dict(split='test', **source)),
 )
-
 test_dataloader = val_dataloader
+del loader, source

@@ -1,12 +1,4 @@
-_base_ = './cifar_resnet.py'
+_base_ = './man_auglocal.py'
 
-# MAN++ (TPAMI 2026) with AugLocal as its host; the blocks are those of AugLocal alone.
-model = dict(
-    splitter=dict(strategy='single', stem='own'),
-    aux_head=dict(
-        type='MomentumAuxHead',
-        mix='scaled',
-        host=dict(type='AugLocalAuxHead', depth=5, tau=0.5),
-    ),
-)
-custom_hooks = [dict(type='MomentumUpdateHook', decay=0.995)]
+# MAN++ (TPAMI 2026): as MAN, with a learnable mix.
+model = dict(aux_head=dict(mix='scaled'))

@@ -1,9 +1,4 @@
-_base_ = './cifar_resnet.py'
+_base_ = './man_dgl.py'
 
-# MAN++ (TPAMI 2026) with DGL as its host, in the variant of the MAN++ release.
-model = dict(
-    aux_head=dict(
-        type='MomentumAuxHead', mix='scaled', host=dict(type='DGLAuxHead', variant='manpp')
-    )
-)
-custom_hooks = [dict(type='MomentumUpdateHook', decay=0.995)]
+# MAN++ (TPAMI 2026): as MAN, with a learnable mix.
+model = dict(aux_head=dict(mix='scaled'))

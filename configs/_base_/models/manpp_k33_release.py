@@ -1,11 +1,9 @@
-_base_ = './cifar_resnet.py'
+_base_ = './manpp_release.py'
 
-# MAN++ with InfoPro on ResNet-110 as its release has it for K = 32: the stem is a block of its own,
-# with another head. Weights go from 5, 0.5 to 0, 0 by the stage of the next unit, not by the block;
-# the stem's stand at the start. Copies start apart from their source.
+# ResNet-110; the release calls it K = 32.
 model = dict(
     backbone=dict(depth=110),
-    splitter=dict(num_blocks=33, stem='own'),
+    splitter=dict(num_blocks=33),
     aux_head=[
         dict(
             type='MomentumAuxHead',
@@ -30,6 +28,3 @@ model = dict(
         for _ in range(count)
     ],
 )
-
-# The release updates the averages before the optimizer's step.
-custom_hooks = [dict(type='MomentumUpdateHook', decay=0.995, timing='pre_step')]

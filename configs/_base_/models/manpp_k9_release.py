@@ -1,10 +1,8 @@
-_base_ = './cifar_resnet.py'
+_base_ = './manpp_release.py'
 
-# MAN++ with InfoPro on ResNet-32 as its release has it for K = 8: the stem is a block of its own,
-# with another head. Weights go from 5, 0.5 to 0, 0 by the stage of the next unit, not by the block;
-# the stem's stand at the start. Copies start apart from their source.
+# ResNet-32; the release calls it K = 8.
 model = dict(
-    splitter=dict(num_blocks=9, stem='own'),
+    splitter=dict(num_blocks=9),
     aux_head=[
         dict(
             type='MomentumAuxHead',
@@ -29,6 +27,3 @@ model = dict(
         for _ in range(count)
     ],
 )
-
-# The release updates the averages before the optimizer's step.
-custom_hooks = [dict(type='MomentumUpdateHook', decay=0.995, timing='pre_step')]

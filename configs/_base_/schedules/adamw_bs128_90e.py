@@ -5,7 +5,7 @@ optim_wrapper = dict(
     constructor='BlockOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
 )
-param_scheduler = dict(type='CosineAnnealingLR', T_max=90, by_epoch=True)
+param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True)
 
 train_cfg = dict(by_epoch=True, max_epochs=90, val_interval=1)
 val_cfg = dict()

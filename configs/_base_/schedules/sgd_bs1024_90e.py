@@ -4,7 +4,7 @@ optim_wrapper = dict(
     constructor='BlockOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=0.4, momentum=0.9, nesterov=True, weight_decay=1e-4),
 )
-param_scheduler = dict(type='CosineAnnealingLR', T_max=90, by_epoch=True)
+param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True)
 
 train_cfg = dict(by_epoch=True, max_epochs=90, val_interval=1)
 val_cfg = dict()

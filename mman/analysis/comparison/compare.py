@@ -1,34 +1,23 @@
 """Train a grid of methods under one recipe, and compare error, memory, time and arithmetic."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
+from mman.apis.memory_prediction import MemoryReport
 from mman.registry import register_all_modules
+from mman.utils.errors import UserError
 
-from .costs import IterationCost, Times, kept_times, predict_cost
+from ..memory_plan import predicted
+from ..tables import write_csv
 from .figure import draw_comparison
-from .grid import Grid, check_config, make_grid
-from .lines import make_lines
-from .report import report, write_lines, write_runs
+from .grid import Candidate, check_comparable, make_grid
+from .report import make_rows, report
 from .runs import Run, check_configs, make_runs, train_all, write_configs
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What :func:`compare_methods` has done.
-
-    Args:
-        text (str): The report, as in comparison.md.
-        failed (list[Run]): Runs that failed.
-    """
-
-    text: str
-    failed: list[Run]
+from .times import kept_times
 
 
 def compare_methods(
@@ -40,7 +29,7 @@ def compare_methods(
     jobs: int = 1,
     rounds: int | None = 10,
     tell: Callable[[str], None] = lambda doing: None,
-) -> Comparison:
+) -> tuple[str, list[Run]]:
     """Train every method with every K and seed, and write tables and a picture into a folder.
 
     A second call with the same folder goes on with what is unfinished. Runs
@@ -57,28 +46,61 @@ def compare_methods(
             Defaults to 10.
         tell (Callable): Called with a line on what is being done.
 
+    Returns:
+        tuple[str, list[Run]]: The report, as in comparison.md, and runs that failed.
+
     Raises:
         UserError: If the config or the grid is refused, or the folder has runs
             of another recipe.
     """
-    check_config(cfg)
-    grid = make_grid(cfg, methods, num_blocks, seeds)
+    check_comparable(cfg)
+    candidates, seeds = make_grid(cfg, methods, num_blocks, seeds)
     # How every parameter was initialised would be logged otherwise.
     MMLogger.get_instance('compare_methods', log_level='WARNING')
     register_all_modules()
     init_default_scope(cfg.get('default_scope', 'mman'))
-    runs = make_runs(grid, work_dir)
+    runs = make_runs(candidates, seeds, work_dir)
     check_configs(runs)
-    size, costs = cfg.train_dataloader.batch_size, {}
-    for one in grid.candidates:
+    size, costs, ends = cfg.train_dataloader.batch_size, {}, {}
+    for one in candidates:
         tell(f'predicting {one.name}')
         costs[one.name] = predict_cost(one, size)
+        if one.num_blocks > 1:
+            ends[one.num_blocks] = costs[one.name].ends
     write_configs(runs)
     failed = _train_missing(runs, jobs, tell)
-    times = Times('', {})
+    times = {}
     if rounds is not None:
-        times = kept_times(work_dir / 'times.json', grid.candidates, size, rounds, tell)
-    return Comparison(_write_results(work_dir, cfg, grid, runs, costs, times), failed)
+        times = kept_times(work_dir / 'times.json', candidates, size, rounds, tell)
+    results = [(run, run.result() or {}) for run in runs]
+    errors: dict[str, dict[int, float]] = {}
+    for run, result in results:
+        if result:
+            errors.setdefault(run.candidate.name, {})[run.seed] = 100 - result['top1']
+    rows = make_rows(candidates, errors, costs, times)
+    text = report(cfg, rows, seeds, ends, rounds)
+    (work_dir / 'comparison.md').write_text(text)
+    write_csv(work_dir / 'comparison.csv', rows, overwrite=True)
+    ended = [
+        dict(method=r.candidate.method, num_blocks=r.candidate.num_blocks, seed=r.seed) | result
+        for r, result in results
+    ]
+    write_csv(work_dir / 'runs.csv', ended, overwrite=True)
+    title = f'{Path(cfg.filename).stem}, seeds: {len(seeds)}'
+    draw_comparison(work_dir / 'comparison.png', candidates, rows, title)
+    return text, failed
+
+
+def predict_cost(candidate: Candidate, batch_size: int) -> MemoryReport:
+    """What an iteration takes, from one on fake tensors.
+
+    Raises:
+        UserError: If it cannot be built or run; names the candidate.
+    """
+    try:
+        return predicted(candidate.cfg, batch_size)
+    except UserError as error:
+        raise UserError(f'{candidate.name} cannot be trained: {error}') from error
 
 
 def _train_missing(runs: list[Run], jobs: int, tell: Callable[[str], None]) -> list[Run]:
@@ -94,27 +116,3 @@ def _train_missing(runs: list[Run], jobs: int, tell: Callable[[str], None]) -> l
         else:
             tell(f'[{count}/{missing}] {run.name}: top-1 {result["top1"]:.2f} %')
     return failed
-
-
-def _write_results(
-    folder: Path,
-    cfg: Config,
-    grid: Grid,
-    runs: list[Run],
-    costs: dict[str, IterationCost],
-    times: Times,
-) -> str:
-    """Write table, values, runs and picture, and return the table."""
-    errors: dict[str, dict[int, float]] = {}
-    for run in runs:
-        if (result := run.result()) is not None:
-            errors.setdefault(run.candidate.name, {})[run.seed] = 100 - result['top1']
-    lines = make_lines(grid.candidates, errors, costs, times.seconds)
-    text = report(cfg, lines, grid.seeds, times)
-    (folder / 'comparison.md').write_text(text)
-    write_lines(folder / 'comparison.csv', lines)
-    write_runs(folder / 'runs.csv', runs)
-    draw_comparison(
-        folder / 'comparison.png', lines, f'{Path(cfg.filename).stem}, seeds: {len(grid.seeds)}'
-    )
-    return text

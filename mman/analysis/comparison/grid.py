@@ -5,12 +5,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
 
-from mman.apis.models import CONFIGS
+from mman.utils.config_names import CONFIGS
 from mman.utils.errors import UserError
+from mman.validation import class_name
+
+from ..memory_plan import train_batch
 
 BASES = CONFIGS / '_base_' / 'models'
 #: Keys of ``model`` that are the network's, whichever method trains it.
@@ -20,7 +23,6 @@ BP, BP_CHECKPOINT = 'bp', 'bp-checkpoint'
 KEYS = ('methods', 'num_blocks', 'seeds')
 SPEC_KEYS = ('name', 'base', 'aux_head')
 NEEDED = ('optim_wrapper', 'train_cfg', 'test_cfg', 'test_dataloader', 'test_evaluator')
-SMALLEST_BATCH = 2  # BatchNorm needs more than one value per channel.
 #: Methods for maps, base files or two with other keys. The head that a MAN hosts is among them.
 METHODS = (
     'greedy',
@@ -40,8 +42,7 @@ METHODS = (
 )
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """How blocks are trained, without the network.
 
     Args:
@@ -77,23 +78,21 @@ class Candidate:
         """Unique in a comparison."""
         return f'{self.method}_k{self.num_blocks}'
 
-
-@dataclass(frozen=True)
-class Grid:
-    """Everything that is compared.
-
-    Args:
-        candidates (list[Candidate]): Backpropagation, then methods by K.
-        seeds (list[int]): Every candidate is trained with each of them.
-    """
-
-    candidates: list[Candidate]
-    seeds: list[int]
-
     @property
-    def trained(self) -> list[Candidate]:
-        """Those that are trained: checkpointing gives the weights of BP, bit for bit."""
-        return [one for one in self.candidates if one.method != BP_CHECKPOINT]
+    def momentum_head(self) -> Mapping | None:
+        """The config of its momentum head, if it has one."""
+        head = self.cfg.model.get('aux_head') or {}
+        return head if class_name(head.get('type')) == 'MomentumAuxHead' else None
+
+
+def host_of(candidates: Iterable[Candidate], candidate: Candidate) -> str | None:
+    """Name of that of the same K whose aux head is the very host of a momentum head, if any."""
+    head = candidate.momentum_head
+    if head is None:
+        return None
+    same = (other for other in candidates if other.num_blocks == candidate.num_blocks)
+    hosts = (other.name for other in same if other.cfg.model.get('aux_head') == head.host)
+    return next(hosts, None)
 
 
 def make_grid(
@@ -101,8 +100,8 @@ def make_grid(
     methods: Sequence[str] | None = None,
     num_blocks: Sequence[int] | None = None,
     seeds: Sequence[int] | None = None,
-) -> Grid:
-    """The grid of a config, whose ``comparison`` says what the arguments leave open.
+) -> tuple[list[Candidate], list[int]]:
+    """What is compared; the config's ``comparison`` says what the arguments leave open.
 
     Args:
         cfg (Config): Network, data and recipe; ``comparison``, if it is there,
@@ -113,26 +112,29 @@ def make_grid(
             config's, else K of its splitter.
         seeds (Sequence[int] | None): Defaults to None, the config's, else 0.
 
+    Returns:
+        tuple: Backpropagation and methods by K; and the seeds, of each of them.
+
     Raises:
         UserError: If a key is unknown, a method does not exist, or K cannot be.
     """
     cfg = copy.deepcopy(cfg)
     section = _section(cfg)
-    specs = {spec['name']: spec for spec in METHODS if isinstance(spec, Mapping)}
     listed = section.get('methods') or METHODS
-    specs |= {spec.get('name'): spec for spec in listed if isinstance(spec, Mapping)}
-    found = [read_method(specs.get(m, m) if isinstance(m, str) else m) for m in methods or listed]
+    named = {spec.get('name'): spec for spec in (*METHODS, *listed) if isinstance(spec, Mapping)}
+    found = [read_method(named.get(m, m) if isinstance(m, str) else m) for m in methods or listed]
     _require_once('methods', [method.name for method in found])
     count = _num_blocks(cfg, num_blocks or section.get('num_blocks'))
     seeds = list(seeds or section.get('seeds') or [0])
     _require_once('seeds', seeds)
     plain = _without_methods(cfg, found)
-    candidates = [_bp(plain, BP, 'none'), _bp(plain, BP_CHECKPOINT, 'block')]
-    candidates += [_candidate(plain, method, k) for method in found for k in count]
-    return Grid(candidates, seeds)
+    bp = [(BP, 'none'), (BP_CHECKPOINT, 'block')]
+    pairs = [(Method(name, dict(recompute=parts), []), 1) for name, parts in bp]
+    pairs += [(method, k) for method in found for k in count]
+    return [_candidate(plain, *pair) for pair in pairs], seeds
 
 
-def check_config(cfg: Config) -> None:
+def check_comparable(cfg: Config) -> None:
     """Refuse a config that cannot be trained in rows and tested.
 
     Raises:
@@ -142,11 +144,7 @@ def check_config(cfg: Config) -> None:
     for key in NEEDED:
         if cfg.get(key) is None:
             raise UserError(f'{key} is {cfg.get(key)!r} in the config; every run needs it')
-    size = (cfg.get('train_dataloader') or {}).get('batch_size')
-    if not isinstance(size, int) or size < SMALLEST_BATCH:
-        raise UserError(
-            f'train_dataloader.batch_size={size!r} should be an integer from {SMALLEST_BATCH} on'
-        )
+    train_batch(cfg)
     evaluators = cfg.test_evaluator
     evaluators = [evaluators] if isinstance(evaluators, Mapping) else list(evaluators)
     if not any(_measures_top1(evaluator) for evaluator in evaluators):
@@ -185,21 +183,18 @@ def read_method(spec: str | Mapping[str, Any]) -> Method:
         raise UserError(
             f'comparison.methods has the name {name!r}; letters, digits and ._+- make folders'
         )
-    path = _base_file(spec['base'])
+    path = Path(spec['base']) if spec['base'].endswith('.py') else BASES / f'{spec["base"]}.py'
+    if not path.is_file():
+        raise UserError(
+            f'method {spec["base"]!r} should be an existing .py file or one of '
+            f'{", ".join(sorted(path.stem for path in _method_files()))}'
+        )
     cfg = Config.fromfile(path)
     cfg.merge_from_dict(dict(model=dict(aux_head=spec.get('aux_head', {}))))
     model = {key: value for key, value in cfg.model.items() if key not in NETWORK}
     if not model.get('aux_head'):
         raise UserError(f'method {name!r}: {str(path)!r} has no model.aux_head')
     return Method(name, model, list(cfg.get('custom_hooks') or []))
-
-
-def _base_file(text: str) -> Path:
-    path = Path(text) if text.endswith('.py') else BASES / f'{text}.py'
-    if path.is_file():
-        return path
-    names = sorted(path.stem for path in _method_files())
-    raise UserError(f'method {text!r} should be an existing .py file or one of {", ".join(names)}')
 
 
 def _method_files() -> list[Path]:
@@ -217,8 +212,7 @@ def _section(cfg: Config) -> dict:
     return section
 
 
-def _require_once(key: str, values: Iterable) -> None:
-    values = list(values)
+def _require_once(key: str, values: list) -> None:
     for value in values:
         if values.count(value) > 1:
             raise UserError(f'{key} has {value!r} more than once; each should be there once')
@@ -250,32 +244,23 @@ def _without_methods(cfg: Config, found: Iterable[Method]) -> Config:
     """The config without what any method owns: keys of ``model``, types of hooks."""
     known = [*found, *(read_method(str(path)) for path in _method_files())]
     keys = {key for method in known for key in method.model}
-    types = {_type(hook) for method in known for hook in method.hooks}
+    types = {class_name(hook['type']) for method in known for hook in method.hooks}
     for key in keys:
         cfg.model.pop(key, None)
-    cfg.custom_hooks = [h for h in cfg.get('custom_hooks') or [] if _type(h) not in types]
+    cfg.custom_hooks = [
+        h for h in cfg.get('custom_hooks') or [] if class_name(h['type']) not in types
+    ]
     cfg.resume = False
     return cfg
-
-
-def _type(cfg: Mapping) -> str:
-    """Name without scope of what a config builds."""
-    kind = cfg['type']
-    return getattr(kind, '__name__', str(kind)).split('.')[-1]
-
-
-def _bp(plain: Config, name: str, recompute: str) -> Candidate:
-    cfg = copy.deepcopy(plain)
-    cfg.model.splitter = dict(type='LocalBlockSplitter', num_blocks=1)
-    cfg.model.recompute = recompute
-    return Candidate(name, 1, cfg, [])
 
 
 def _candidate(plain: Config, method: Method, num_blocks: int) -> Candidate:
     cfg = copy.deepcopy(plain)
     cfg.model.update(ConfigDict(copy.deepcopy(method.model)))
     cfg.custom_hooks = [*cfg.custom_hooks, *copy.deepcopy(method.hooks)]
-    if cfg.model.splitter.get('ends') is None:
+    if num_blocks == 1:
+        cfg.model.splitter = dict(type='LocalBlockSplitter', num_blocks=1)
+    elif cfg.model.splitter.get('ends') is None:
         cfg.model.splitter.num_blocks = num_blocks
     return Candidate(method.name, num_blocks, cfg, method.hooks)
 
@@ -283,5 +268,6 @@ def _candidate(plain: Config, method: Method, num_blocks: int) -> Candidate:
 def _measures_top1(evaluator: Mapping) -> bool:
     topk = evaluator.get('topk', 1)
     topk = [topk] if isinstance(topk, int) else topk
-    kind = str(evaluator.get('type')).split('.')[-1]
-    return kind == 'Accuracy' and 1 in topk and not evaluator.get('thrs')
+    return (
+        class_name(evaluator.get('type')) == 'Accuracy' and 1 in topk and not evaluator.get('thrs')
+    )

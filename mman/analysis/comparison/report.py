@@ -1,24 +1,18 @@
 """A comparison as Markdown and as CSV: what was compared and how, and the table."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean, median, stdev
 
 from mmengine.config import Config
 
-from ..tables import markdown_table, mebibytes, write_csv
-from .costs import Times
-from .lines import Line, Spread, difference, find_bp, spread
-from .runs import Run
+from mman.apis.memory_prediction import MemoryReport
 
-FIELDS = (
-    *('method', 'num_blocks', 'seeds', 'error_mean', 'error_std', 'error_of'),
-    *('minus_bp_mean', 'minus_bp_std', 'host', 'minus_host_mean', 'minus_host_std'),
-    *('peak_bytes', 'peak_over_bp', 'seconds_per_iteration', 'time_over_bp'),
-    *('parameters', 'flops', 'flops_over_bp'),
-)
-RUN_FIELDS = ('method', 'num_blocks', 'seed', 'top1', 'seconds', 'resumed')
-WIDTH = 110
+from ..tables import markdown_table, mebibytes
+from ..timing import device_name
+from .grid import BP, BP_CHECKPOINT, Candidate, host_of
+
 COUNTED = (
     'Error: mean ± sample standard deviation of the top-1 error on the test set, of the weights '
     'after the last epoch. "- BP" and "- host": how much larger it is than that of BP, and of the '
@@ -32,42 +26,112 @@ COUNTED = (
     'Parameters: while training, heads and momentum units included. FLOPs: of matrix products and '
     'convolutions in an iteration, a multiplication and an addition counting two.',
 )
+FLOAT32 = 4  # bytes
 
 
-def report(cfg: Config, lines: Sequence[Line], seeds: Sequence[int], times: Times) -> str:
+def make_rows(
+    candidates: Sequence[Candidate],
+    errors: Mapping[str, Mapping[int, float]],
+    costs: Mapping[str, MemoryReport],
+    seconds: Mapping[str, Sequence[float]],
+) -> list[dict]:
+    """The values of the table, a row for each candidate, as in comparison.csv.
+
+    ``_mean`` and ``_std`` are over seeds; without a run, or of one alone, they are None.
+    ``minus_bp`` and ``minus_host`` are differences of errors over the seeds of both, paired.
+    ``time_over_bp`` is the median over the rounds of the time over that of BP in the same
+    round: a load that comes and goes hits both.
+
+    Args:
+        candidates (Sequence[Candidate]): The candidates, BP among them.
+        errors (Mapping): Top-1 error in % by seed, by candidate; of runs that ended.
+        costs (Mapping): Of an iteration, by candidate.
+        seconds (Mapping): Times of an iteration by candidate; empty if not measured.
+    """
+    bp = next(one.name for one in candidates if one.method == BP)
+    rows = []
+    for one in candidates:
+        # Checkpointing is not trained: every bit of its weights is that of BP.
+        trained = bp if one.method == BP_CHECKPOINT else one.name
+        own, host = errors.get(trained, {}), host_of(candidates, one)
+        cost, times = costs[one.name], seconds.get(one.name)
+        ratios = [a / b for a, b in zip(times, seconds[bp], strict=True)] if times else None
+        rows.append(
+            dict(
+                method=one.method,
+                num_blocks=one.num_blocks,
+                seeds=len(own),
+                **_spread('error', own.values()),
+                error_of=trained,
+                **_spread('minus_bp', _differences(own, errors.get(bp, {}))),
+                host=host,
+                **_spread('minus_host', _differences(own, errors.get(host, {}))),
+                peak_bytes=cost.peak,
+                peak_over_bp=cost.peak / costs[bp].peak,
+                seconds_per_iteration=median(times) if times else None,
+                time_over_bp=median(ratios) if ratios else None,
+                parameters=cost.parameters // FLOAT32,
+                flops=cost.flops,
+                flops_over_bp=cost.flops / costs[bp].flops,
+            )
+        )
+    return rows
+
+
+def _differences(errors: Mapping[int, float], others: Mapping[int, float]) -> list[float]:
+    return [error - others[seed] for seed, error in errors.items() if seed in others]
+
+
+def _spread(name: str, values: Sequence[float]) -> dict[str, float | None]:
+    values = list(values)
+    return {
+        f'{name}_mean': mean(values) if values else None,
+        f'{name}_std': stdev(values) if len(values) > 1 else None,
+    }
+
+
+def report(
+    cfg: Config,
+    rows: Sequence[dict],
+    seeds: Sequence[int],
+    ends: Mapping[int, Sequence[str]],
+    rounds: int | None,
+) -> str:
     """The whole file.
 
     Args:
         cfg (Config): What all rows share.
-        lines (Sequence[Line]): The lines of the table.
-        seeds (Sequence[int]): Of every line.
-        times (Times): Measured times, maybe none.
+        rows (Sequence[dict]): What :func:`make_rows` gives.
+        seeds (Sequence[int]): Of every row.
+        ends (Mapping): The last unit of every block, by K.
+        rounds (int | None): How many times of each were measured, if any were.
     """
-    notes = [*_shared(cfg, lines, seeds), *COUNTED, *_timing(times)]
-    items = '\n'.join(
-        textwrap.fill(note, WIDTH, initial_indent='- ', subsequent_indent='  ') for note in notes
-    )
-    table = comparison_table(lines, len(seeds))
+    notes = [*_shared(cfg, seeds, ends), *COUNTED]
+    if rounds is not None:
+        notes.append(
+            f'Time: an iteration over one of BP in the same round, median of {rounds} rounds in '
+            'which all rows took turns in one process, on random images, without data loading '
+            f'({device_name()}).'
+        )
+    style = dict(width=110, initial_indent='- ', subsequent_indent='  ')
+    items = '\n'.join(textwrap.fill(note, **style) for note in notes)
+    table = comparison_table(rows, len(seeds))
     return f'# Methods compared: {Path(cfg.filename).stem}\n\n{table}\n\n{items}\n'
 
 
-def _shared(cfg: Config, lines: Sequence[Line], seeds: Sequence[int]) -> list[str]:
+def _shared(cfg: Config, seeds: Sequence[int], ends: Mapping[int, Sequence[str]]) -> list[str]:
     """What is the same in all rows."""
-    optimizer = ', '.join(f'{k}={v!r}' for k, v in cfg.optim_wrapper.optimizer.items())
-    loops = ', '.join(f'{k}={v!r}' for k, v in cfg.train_cfg.items())
-    network = ', '.join(f'{k}={v!r}' for k, v in cfg.model.backbone.items())
+    parts = (cfg.model.backbone, cfg.optim_wrapper.optimizer, cfg.train_cfg)
+    network, optimizer, loops = (', '.join(f'{k}={v!r}' for k, v in p.items()) for p in parts)
     notes = [
         f'The same in all rows: network ({network}), data, batches of '
         f'{cfg.train_dataloader.batch_size}, optimizer ({optimizer}), training ({loops}), and the '
         f'seeds {", ".join(map(str, seeds))}; heads as their base files or the config have them.'
     ]
-    splits = {
-        line.candidate.num_blocks: line.cost.ends for line in lines if line.candidate.num_blocks > 1
-    }
-    for count, ends in splits.items():
+    for count, names in ends.items():
         notes.append(
             f'K = {count}: all methods have the same split, the blocks end with '
-            f'{", ".join(ends)}. Papers that cut otherwise (AugLocal: every unit, the last few '
+            f'{", ".join(names)}. Papers that cut otherwise (AugLocal: every unit, the last few '
             'together) are not reproduced by it.'
         )
     if (recompute := cfg.model.get('recompute', 'none')) != 'none':
@@ -75,107 +139,43 @@ def _shared(cfg: Config, lines: Sequence[Line], seeds: Sequence[int]) -> list[st
     return notes
 
 
-def _timing(times: Times) -> list[str]:
-    if not times.seconds:
-        return []
-    rounds = len(next(iter(times.seconds.values())))
-    return [
-        f'Time: an iteration over one of BP in the same round, median of {rounds} rounds in which '
-        'all rows took turns in one process, on random images, without data loading '
-        f'({times.device}).'
-    ]
-
-
-def comparison_table(lines: Sequence[Line], num_seeds: int) -> str:
-    """The lines as a Markdown table.
+def comparison_table(rows: Sequence[dict], num_seeds: int) -> str:
+    """The rows as a Markdown table.
 
     Args:
-        lines (Sequence[Line]): The lines, BP among them.
+        rows (Sequence[dict]): What :func:`make_rows` gives.
         num_seeds (int): How many seeds there should be; fewer are told.
     """
-    bp = find_bp(lines)
-    by_name = {line.name: line for line in lines}
-    hosts = {line.name: by_name.get(line.host) for line in lines}
-    columns = {
-        'method': [line.candidate.method for line in lines],
-        'K': [str(line.candidate.num_blocks) for line in lines],
-        'top-1 error, %': [_error(line, num_seeds) for line in lines],
-        '- BP': ['' if line.candidate.num_blocks == 1 else _difference(line, bp) for line in lines],
-    }
-    if any(hosts.values()):
-        columns['- host'] = [_difference(line, hosts[line.name]) for line in lines]
-    columns |= {
-        'peak, MiB': [mebibytes(line.cost.peak) for line in lines],
-        'peak / BP': [f'{line.cost.peak / bp.cost.peak:.3f}' for line in lines],
-    }
-    if bp.seconds is not None:
-        columns['time / BP'] = [f'{line.time_ratio:.2f}' for line in lines]
-    columns |= {
-        'parameters': [f'{line.cost.parameters:,}' for line in lines],
-        'GFLOPs': [f'{line.cost.flops / 1e9:,.2f}' for line in lines],
-        'FLOPs / BP': [f'{line.cost.flops / bp.cost.flops:.3f}' for line in lines],
-    }
-    return markdown_table(list(columns), zip(*columns.values(), strict=True))
+    lines = []
+    for row in rows:
+        error = _spread_text(row, 'error', '.2f') or 'failed'
+        if error != 'failed':
+            error += ' (of BP)' if row['method'] == BP_CHECKPOINT else ''
+            missing = row['seeds'] < num_seeds
+            error += f' ({row["seeds"]} of {num_seeds} seeds)' if missing else ''
+        lines.append(
+            {
+                'method': row['method'],
+                'K': str(row['num_blocks']),
+                'top-1 error, %': error,
+                '- BP': _spread_text(row, 'minus_bp', '+.2f') if row['num_blocks'] > 1 else '',
+                '- host': _spread_text(row, 'minus_host', '+.2f'),
+                'peak, MiB': mebibytes(row['peak_bytes']),
+                'peak / BP': f'{row["peak_over_bp"]:.3f}',
+                'time / BP': f'{row["time_over_bp"] or 0:.2f}',
+                'parameters': f'{row["parameters"]:,}',
+                'GFLOPs': f'{row["flops"] / 1e9:,.2f}',
+                'FLOPs / BP': f'{row["flops_over_bp"]:.3f}',
+            }
+        )
+    absent = {'- host'} if not any(row['host'] for row in rows) else set()
+    absent |= {'time / BP'} if rows[0]['time_over_bp'] is None else set()
+    return markdown_table([{k: v for k, v in line.items() if k not in absent} for line in lines])
 
 
-def write_lines(path: Path, lines: Sequence[Line]) -> None:
-    """Write the values of the table in full precision; cells without a value are empty."""
-    bp = find_bp(lines)
-    by_name = {line.name: line for line in lines}
-    values = [_values(line, bp, by_name.get(line.host)) for line in lines]
-    write_csv(path, FIELDS, values, overwrite=True)
-
-
-def write_runs(path: Path, runs: Iterable[Run]) -> None:
-    """Write every run that has ended."""
-    ended = [(run, run.result()) for run in runs if run.result() is not None]
-    same = [
-        dict(method=run.candidate.method, num_blocks=run.candidate.num_blocks, seed=run.seed)
-        | result
-        for run, result in ended
-    ]
-    write_csv(path, RUN_FIELDS, same, overwrite=True)
-
-
-def _values(line: Line, bp: Line, host: Line | None) -> dict:
-    error = spread(line.errors)
-    return dict(
-        method=line.candidate.method,
-        num_blocks=line.candidate.num_blocks,
-        seeds=len(line.errors),
-        error_mean=error and error.mean,
-        error_std=error and error.std,
-        error_of=bp.name if line.shares_bp else line.name,
-        **_named('minus_bp', difference(line, bp)),
-        host=line.host,
-        **_named('minus_host', difference(line, host) if host else None),
-        peak_bytes=line.cost.peak,
-        peak_over_bp=line.cost.peak / bp.cost.peak,
-        seconds_per_iteration=line.seconds,
-        time_over_bp=line.time_ratio,
-        parameters=line.cost.parameters,
-        flops=line.cost.flops,
-        flops_over_bp=line.cost.flops / bp.cost.flops,
-    )
-
-
-def _named(name: str, found: Spread | None) -> dict:
-    return {f'{name}_mean': found and found.mean, f'{name}_std': found and found.std}
-
-
-def _error(line: Line, num_seeds: int) -> str:
-    found = spread(line.errors)
+def _spread_text(row: dict, name: str, digits: str) -> str:
+    """Mean and deviation, as far as they are there."""
+    found, deviation = row[f'{name}_mean'], row[f'{name}_std']
     if found is None:
-        return 'failed'
-    text = _spread_text(found, '.2f') + (' (of BP)' if line.shares_bp else '')
-    return text if found.count == num_seeds else f'{text} ({found.count} of {num_seeds} seeds)'
-
-
-def _difference(line: Line, other: Line | None) -> str:
-    found = difference(line, other) if other else None
-    return _spread_text(found, '+.2f') if found else ''
-
-
-def _spread_text(found: Spread, digits: str) -> str:
-    mean = format(found.mean, digits)
-    return mean if found.std is None else f'{mean} ± {found.std:.2f}'
+        return ''
+    return format(found, digits) + ('' if deviation is None else f' ± {deviation:.2f}')

@@ -4,41 +4,14 @@ A comparison starts it as ``python -m mman.analysis.comparison.run``, one proces
 """
 
 import argparse
-import fcntl
 import json
-import os
 import time
 from pathlib import Path
 
 from mman import apis
 from mman.utils.atomic_file import write_atomically
-from mman.utils.errors import UserError, one_line_errors
+from mman.utils.errors import one_line_errors
 from mman.utils.resume_point import find_resume_point
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this program."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    parser.add_argument('config', help='config file, seed included')
-    parser.add_argument('work_dir', type=Path, help='folder of the run; goes on from what is there')
-    parser.add_argument('result', type=Path, help='.json file to write at the end')
-    return parser
-
-
-def lock(work_dir: Path) -> int:
-    """Own the folder until this process ends; returns the open file that does it.
-
-    Raises:
-        UserError: If another process owns it.
-    """
-    work_dir.mkdir(parents=True, exist_ok=True)
-    file = os.open(work_dir / 'lock', os.O_CREAT | os.O_RDWR)
-    try:
-        # Forked workers keep a flock alive when this process is killed.
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        raise UserError(f'{str(work_dir)!r} is being trained in by another process') from error
-    return file
 
 
 def train(config: str, work_dir: Path) -> dict:
@@ -63,10 +36,12 @@ def train(config: str, work_dir: Path) -> dict:
 
 def main() -> None:
     """Train, then write the result in one step: it is there whole or not at all."""
-    parser = build_parser()
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    parser.add_argument('config', help='config file, seed included')
+    parser.add_argument('work_dir', type=Path, help='folder of the run; goes on from what is there')
+    parser.add_argument('result', type=Path, help='.json file to write at the end')
     args = parser.parse_args()
     with one_line_errors(parser):
-        lock(args.work_dir)
         result = train(args.config, args.work_dir)
         write_atomically(args.result, f'{json.dumps(result)}\n'.encode())
 

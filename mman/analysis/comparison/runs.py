@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from mman.utils.errors import UserError
 
-from .grid import Candidate, Grid
+from .grid import BP_CHECKPOINT, Candidate
 
 #: What a process trains a run with.
 PROGRAM = ('-m', 'mman.analysis.comparison.run')
@@ -72,20 +72,42 @@ class Run:
         return cfg
 
 
-def make_runs(grid: Grid, folder: Path) -> list[Run]:
-    """All runs of a grid, all candidates of a seed before the next seed."""
-    return [Run(one, seed, folder) for seed in grid.seeds for one in grid.trained]
+def make_runs(candidates: Sequence[Candidate], seeds: Sequence[int], folder: Path) -> list[Run]:
+    """All runs of a comparison, all candidates of a seed before the next seed.
+
+    Checkpointing is not trained: it gives the weights of BP, bit for bit.
+    """
+    trained = [one for one in candidates if one.method != BP_CHECKPOINT]
+    return [Run(one, seed, folder) for seed in seeds for one in trained]
 
 
 def check_configs(runs: Sequence[Run]) -> None:
     """Refuse a folder with other runs of the same names, so that no table mixes recipes.
 
     Raises:
-        UserError: If a config was written there before and differs.
+        UserError: If a config was written there before and differs; names the key.
     """
     for run in runs:
-        if run.config.is_file():
-            _require_same(run)
+        if not run.config.is_file():
+            continue
+        old, new = (_flat(cfg.to_dict()) for cfg in (Config.fromfile(run.config), run.cfg()))
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                raise UserError(
+                    f'{str(run.config)!r} has {key}={old.get(key)!r}, but now it would be '
+                    f'{new.get(key)!r}: runs of two recipes cannot share a table; give another '
+                    '--work-dir'
+                )
+
+
+def _flat(tree: Any, path: str = '') -> dict[str, Any]:
+    """Leaves by their dotted keys; an empty container is a leaf."""
+    items = enumerate(tree) if isinstance(tree, list | tuple) else ()
+    items = tree.items() if isinstance(tree, Mapping) else items
+    found = {}
+    for name, value in items:
+        found |= _flat(value, f'{path}.{name}' if path else str(name))
+    return found or {path: tree}
 
 
 def write_configs(runs: Sequence[Run]) -> None:
@@ -94,33 +116,6 @@ def write_configs(runs: Sequence[Run]) -> None:
         if not run.config.is_file():
             run.config.parent.mkdir(parents=True, exist_ok=True)
             run.cfg().dump(run.config)
-
-
-def _require_same(run: Run) -> None:
-    """Compare the config of a run with the file, key by key."""
-    old, new = (_flat(cfg.to_dict()) for cfg in (Config.fromfile(run.config), run.cfg()))
-    for key in sorted({*old, *new}):
-        if old.get(key) != new.get(key):
-            raise UserError(
-                f'{str(run.config)!r} has {key}={old.get(key)!r}, but now it would be '
-                f'{new.get(key)!r}: runs of two recipes cannot share a table; give another '
-                '--work-dir'
-            )
-
-
-def _flat(tree: Any, path: str = '') -> dict[str, Any]:
-    """Leaves by their dotted keys; an empty container is a leaf."""
-    if isinstance(tree, Mapping) and tree:
-        items = tree.items()
-    elif isinstance(tree, list | tuple) and tree:
-        items = enumerate(tree)
-    else:
-        return {path: tree}
-    return {
-        key: leaf
-        for name, value in items
-        for key, leaf in _flat(value, f'{path}.{name}' if path else str(name)).items()
-    }
 
 
 def train_all(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, int]]:

@@ -5,7 +5,6 @@ from numbers import Real
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
@@ -72,7 +71,9 @@ class FiniteGuardHook(Hook):
         self._scaled = getattr(wrappers, 'loss_scaler', None) is not None
         if self.policy == 'stop':
             return
-        if not _guardable(wrappers):
+        if not isinstance(wrappers, BlockOptimWrapperDict) or not all(
+            isinstance(wrapper, BlockOptimWrapper) for wrapper in wrappers.values()
+        ):
             raise UserError(
                 f'default_hooks.finite_guard.policy={self.policy!r} needs optim_wrapper.type='
                 f"'BlockOptimWrapper' or 'BlockAmpOptimWrapper', not {type(wrappers).__name__}; "
@@ -138,14 +139,9 @@ class FiniteGuardHook(Hook):
             "default_hooks.finite_guard.policy to 'skip' or 'lower_rate'"
         )
 
-    def _allows(self, runner: Runner, name: str, wrapper: OptimWrapper) -> bool:
+    def _allows(self, runner: Runner, name: str, wrapper: BlockOptimWrapper) -> bool:
         """Whether a block may step; called just before it would."""
-        gradients = [
-            p.grad
-            for group in wrapper.optimizer.param_groups
-            for p in group['params']
-            if p.grad is not None
-        ]
+        gradients = [p.grad for p in wrapper.parameters_with_gradients()]
         # The largest magnitudes, which do not overflow as sums of squares do.
         largest = torch.stack(torch._foreach_norm(gradients, inf))
         if bool(largest.isfinite().all()):
@@ -159,7 +155,7 @@ class FiniteGuardHook(Hook):
         )
         return False
 
-    def _lower(self, wrapper: OptimWrapper, schedulers: list) -> None:
+    def _lower(self, wrapper: BlockOptimWrapper, schedulers: list) -> None:
         """Scale the learning rate, and what schedules compute it from."""
         for group in wrapper.optimizer.param_groups:
             for key in ('lr', 'initial_lr'):
@@ -170,12 +166,6 @@ class FiniteGuardHook(Hook):
                 scheduler.base_values = [value * self.factor for value in scheduler.base_values]
             if isinstance(scheduler, RampCosineLR):
                 scheduler.ramp_start *= self.factor
-
-
-def _guardable(wrappers: object) -> bool:
-    return isinstance(wrappers, BlockOptimWrapperDict) and all(
-        isinstance(wrapper, BlockOptimWrapper) for wrapper in wrappers.values()
-    )
 
 
 def _block_of(model: torch.nn.Module, name: str) -> str:

@@ -75,8 +75,16 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
             self.loss_scale = 'dynamic' if loss_scale is None else loss_scale
             grad_scaler_arguments(self.loss_scale)
             self._refuse_cpu()
-        else:
-            self._refuse_scaling()
+            return
+        for key, value, default in (
+            ('loss_scale', loss_scale, None),
+            ('overflow', overflow, 'per_block'),
+        ):
+            if value != default:
+                raise UserError(
+                    f'optim_wrapper.{key}={value!r} is for float16: bfloat16 has the range of '
+                    f"float32 and no loss scale; drop {key}, or set dtype='float16'"
+                )
 
     @property
     def device_type(self) -> str:
@@ -125,13 +133,3 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
                 "optim_wrapper.dtype='float16' needs a GPU, but the model is on the CPU; there, "
                 "use dtype='bfloat16' or a BlockOptimWrapper, which trains in float32"
             )
-
-    def _refuse_scaling(self) -> None:
-        defaults = dict(loss_scale=None, overflow='per_block')
-        for key, default in defaults.items():
-            value = getattr(self, key)
-            if value != default:
-                raise UserError(
-                    f'optim_wrapper.{key}={value!r} is for float16: bfloat16 has the range of '
-                    f"float32 and no loss scale; drop {key}, or set dtype='float16'"
-                )

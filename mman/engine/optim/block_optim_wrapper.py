@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import torch
 from mmengine.optim import OptimWrapper
+from torch import nn
 
 from mman.registry import OPTIM_WRAPPERS
 
@@ -35,13 +36,12 @@ class BlockOptimWrapper(OptimWrapper):
         if self.step_guard is None or self.step_guard():
             super().step(**kwargs)
 
+    def parameters_with_gradients(self) -> list[nn.Parameter]:
+        """Those of the block, in the order of the optimizer."""
+        groups = self.optimizer.param_groups
+        return [p for group in groups for p in group['params'] if p.grad is not None]
+
     def _clip_grad(self) -> None:
         """Clip the block's gradients together and keep their norm."""
-        params = [
-            p
-            for group in self.optimizer.param_groups
-            for p in group['params']
-            if p.grad is not None
-        ]
-        if params:
+        if params := self.parameters_with_gradients():
             self.grad_norm = self.clip_func(params, **self.clip_grad_kwargs)

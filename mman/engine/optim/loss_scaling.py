@@ -14,7 +14,8 @@ from mman.utils import UserError
 
 LossScale = str | float | Mapping[str, float]
 
-_CHECKS = {
+# key of GradScaler -> what its value must be, and how that is said
+_KEYS = {
     'init_scale': (lambda value: value > 0, 'a number above 0'),
     'growth_factor': (lambda value: value > 1, 'a number above 1'),
     'backoff_factor': (lambda value: 0 < value < 1, 'a number between 0 and 1'),
@@ -44,25 +45,19 @@ def grad_scaler_arguments(loss_scale: LossScale) -> tuple[dict[str, float], floa
         return {}, None
     if _is_number(loss_scale) and loss_scale > 0:
         return dict(init_scale=float(loss_scale)), float(loss_scale)
+    where = 'optim_wrapper.loss_scale'
     if not isinstance(loss_scale, Mapping):
         raise UserError(
-            f"optim_wrapper.loss_scale={loss_scale!r} should be 'dynamic', a number above 0, or a "
-            f'dict of {", ".join(_CHECKS)}'
+            f"{where}={loss_scale!r} should be 'dynamic', a number above 0, or a dict of "
+            f'{", ".join(_KEYS)}'
         )
     for key, value in loss_scale.items():
-        _check(key, value)
+        if key not in _KEYS:
+            raise UserError(f'{where} has the key {key!r}, but takes {", ".join(_KEYS)}')
+        valid, wanted = _KEYS[key]
+        if not _is_number(value) or not valid(value):
+            raise UserError(f'{where}.{key}={value!r} should be {wanted}')
     return dict(loss_scale), None
-
-
-def _check(key: str, value: float) -> None:
-    """Raise unless GradScaler can work with the value."""
-    if key not in _CHECKS:
-        raise UserError(
-            f'optim_wrapper.loss_scale has the key {key!r}, but takes {", ".join(_CHECKS)}'
-        )
-    valid, wanted = _CHECKS[key]
-    if not _is_number(value) or not valid(value):
-        raise UserError(f'optim_wrapper.loss_scale.{key}={value!r} should be {wanted}')
 
 
 def _is_number(value: object) -> bool:
@@ -128,14 +123,13 @@ class SharedLossScaler:
             self.grad_scaler.load_state_dict(state_dict)
 
     def _step(self, optimizer: Optimizer, clip: Callable | None, kwargs: dict) -> None:
-        if _decides_on_device(optimizer):
-            if clip is not None:
-                self._unscale(optimizer, clip)
-            self.grad_scaler.step(optimizer, **kwargs)
-        else:
+        on_device = _decides_on_device(optimizer)
+        if clip is not None or not on_device:
             self._unscale(optimizer, clip)
-            if not self._overflowed([optimizer]):
-                optimizer.step(**kwargs)
+        if on_device:
+            self.grad_scaler.step(optimizer, **kwargs)
+        elif not self._overflowed([optimizer]):
+            optimizer.step(**kwargs)
 
     def _unscale(self, optimizer: Optimizer, clip: Callable | None) -> None:
         self.grad_scaler.unscale_(optimizer)
@@ -145,12 +139,8 @@ class SharedLossScaler:
     def _overflowed(self, optimizers: Iterable[Optimizer]) -> bool:
         """Whether any of them has unscaled gradients that are not finite."""
         # What torch's own step reads; it has no public name.
-        found = [
-            flag
-            for optimizer in optimizers
-            for flag in self.grad_scaler._found_inf_per_device(optimizer).values()
-        ]
-        return bool(torch.stack(found).any())
+        flags = [self.grad_scaler._found_inf_per_device(optimizer) for optimizer in optimizers]
+        return bool(torch.stack([flag for found in flags for flag in found.values()]).any())
 
     def _finish(self) -> None:
         """What is left to do when all blocks have come."""
@@ -221,27 +211,21 @@ def share_loss_scaler(wrappers: Mapping[str, OptimWrapper]) -> SharedLossScaler 
     """
     if not any(getattr(wrapper, 'dtype', None) == 'float16' for wrapper in wrappers.values()):
         return None
-    _check_alike(wrappers)
-    first = next(iter(wrappers.values()))
+    (first_name, first), *others = wrappers.items()
+    for name, wrapper in others:
+        expected, found = _scaling(first), _scaling(wrapper)
+        for key in (key for key, value in expected.items() if found[key] != value):
+            raise UserError(
+                f'optim_wrapper.{key} is {expected[key]!r} in {first_name} and {found[key]!r} in '
+                f'{name}: in float16 all blocks share one loss scale, and blocks may override the '
+                'optimizer and clip_grad only'
+            )
     arguments, fixed = grad_scaler_arguments(first.loss_scale)
     scaler = GradScaler(first.device_type, **arguments)
     shared = SCALERS[first.overflow](scaler, len(wrappers), fixed)
     for wrapper in wrappers.values():
         wrapper.loss_scaler = shared
     return shared
-
-
-def _check_alike(wrappers: Mapping[str, OptimWrapper]) -> None:
-    """Blocks that share a loss scale differ in nothing that it depends on."""
-    (first, expected), *others = ((name, _scaling(w)) for name, w in wrappers.items())
-    for name, settings in others:
-        for key, value in expected.items():
-            if settings[key] != value:
-                raise UserError(
-                    f'optim_wrapper.{key} is {value!r} in {first} and {settings[key]!r} in {name}: '
-                    'in float16 all blocks share one loss scale, and blocks may override the '
-                    'optimizer and clip_grad only'
-                )
 
 
 def _scaling(wrapper: OptimWrapper) -> dict:

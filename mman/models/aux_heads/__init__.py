@@ -2,11 +2,9 @@ from .auglocal import AugLocalAuxHead
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
 from .dgl import DGLAuxHead
-from .head_builder import HeadBuilder
-from .infopro import InfoProAuxHead
-from .infopro_imagenet import InfoProImageNetAuxHead
+from .infopro import InfoProAuxHead, InfoProImageNetAuxHead
 from .linear import LinearAuxHead
-from .loss_weight import loss_weight, require_loss
+from .loss_weight import loss_weight, loss_weights
 from .momentum import MomentumAuxHead
 from .predsim import PredSimAuxHead
 
@@ -15,7 +13,6 @@ __all__ = [
     'AuxHead',
     'BlockContext',
     'DGLAuxHead',
-    'HeadBuilder',
     'InfoProAuxHead',
     'InfoProImageNetAuxHead',
     'LinearAuxHead',
@@ -23,5 +20,5 @@ __all__ = [
     'MomentumAuxHead',
     'PredSimAuxHead',
     'loss_weight',
-    'require_loss',
+    'loss_weights',
 ]

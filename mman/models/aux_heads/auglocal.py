@@ -11,9 +11,10 @@ from mman.registry import MODELS
 from mman.utils import UserError
 
 from ..splitters.rebuild import copy_unit, rebuild_unit
-from .base import AuxHead, pooled_tokens
+from .base import AuxHead
 from .context import BlockContext, LocalBatch
-from .loss_weight import LossWeight, loss_weight, require_loss
+from .layouts import Pooled
+from .loss_weight import LossWeight, loss_weights
 
 
 @MODELS.register_module()
@@ -60,6 +61,7 @@ class AugLocalAuxHead(AuxHead):
     """
 
     recompute_parts = dict(classifier=('net',))
+    has_classifier = True
 
     def __init__(
         self,
@@ -74,17 +76,20 @@ class AugLocalAuxHead(AuxHead):
             raise UserError(f'depth={depth!r} of AugLocalAuxHead should be an integer from 1 on')
         if not isinstance(tau, Real) or isinstance(tau, bool) or not 0 <= tau <= 1:
             raise UserError(f'tau={tau!r} of AugLocalAuxHead should be a number from 0 to 1')
-        self.weight = loss_weight(weight, context, 'weight')
-        require_loss(context, weight=self.weight)
+        (self.weight,) = loss_weights(context, weight=weight)
         depth = pyramid_depth(context.index, context.num_blocks, depth, tau)
         picks = picked_units(context.end, len(context.next_units), depth)
         copies = _copies(context, [pick - context.end for pick in picks])
         given = context.after_units(picks[-1] - context.end) if picks else context
         channels = given.channels
+        is_map = len(given.feature_shape) == 3
+        pool = (
+            [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if is_map else [Pooled(given.num_extra_tokens)]
+        )
         self.num_units = len(copies)
         self.net = nn.Sequential(
             *copies,
-            *_pool(given),
+            *pool,
             *([nn.BatchNorm1d(channels)] if depth == 1 else []),
             nn.Linear(channels, context.num_classes),
         )
@@ -96,11 +101,6 @@ class AugLocalAuxHead(AuxHead):
         super().init_weights()
         if self.context.unit_init_cfg is not None:
             initialize(self.net[: self.num_units], copy.deepcopy(self.context.unit_init_cfg))
-
-    @property
-    def has_classifier(self) -> bool:
-        """Whether :meth:`logits` gives class scores: always."""
-        return True
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`AuxHead.logits`."""
@@ -158,21 +158,3 @@ def _copies(context: BlockContext, picks: Sequence[int]) -> list[nn.Module]:
         copies.append(rebuild_unit(unit, channels, stride))
         shape = (unit.output_shape[0], -(-height // stride), -(-width // stride))
     return copies
-
-
-def _pool(context: BlockContext) -> list[nn.Module]:
-    """What makes (N, C) of the features."""
-    if len(context.feature_shape) == 3:
-        return [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return [_TokenPool(context.num_extra_tokens)]
-
-
-class _TokenPool(nn.Module):
-    """(N, L, C) to (N, C): the class token, or the mean where there is none."""
-
-    def __init__(self, num_extra_tokens: int):
-        super().__init__()
-        self.num_extra_tokens = num_extra_tokens
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return pooled_tokens(x, self.num_extra_tokens)

@@ -3,10 +3,12 @@ from abc import ABCMeta, abstractmethod
 
 import torch
 from mmengine.model import BaseModule
+from torch import nn
 
 from mman.utils import UserError
 
 from .context import BlockContext, LocalBatch
+from .layouts import Pooled, TokensToMap
 
 
 class AuxHead(BaseModule, metaclass=ABCMeta):
@@ -25,14 +27,27 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
             :data:`mman.models.recompute.PARTS` -> the attributes of the head
             that are its networks. A head that names none is recomputed as a
             whole, as the part 'classifier'.
+        has_classifier (bool): Whether :meth:`logits` gives class scores.
+            Defaults to False.
+        needs_image (bool): Whether :meth:`loss` reads ``batch.image``.
+            Defaults to False.
+        as_map (nn.Module): Gives the features as a map, (N,
+            *context.map_shape): of tokens the patches, in their grid.
+        pooled (nn.Module): Gives (N, C): the mean of a map; of tokens the class
+            token, or their mean without one.
     """
 
     recompute_parts: dict[str, tuple[str, ...]] = {}
+    has_classifier: bool = False
+    needs_image: bool = False
 
     def __init__(self, context: BlockContext, init_cfg: dict | list | None = None):
         super().__init__(init_cfg)
         # Units belong to the backbone: a head that kept them would keep it alive.
         self.context = dataclasses.replace(context, next_units=())
+        is_map = len(context.feature_shape) == 3
+        self.as_map = nn.Identity() if is_map else TokensToMap(self.context)
+        self.pooled = Pooled(context.num_extra_tokens)
 
     @abstractmethod
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
@@ -47,11 +62,6 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
             dict[str, Tensor]: Scalars. Those with 'loss' in their name are
             summed and trained on, weights included; others are ignored.
         """
-
-    @property
-    def has_classifier(self) -> bool:
-        """Whether :meth:`logits` gives class scores. Defaults to False."""
-        return False
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Scores of the classes, which make the block an early exit.
@@ -83,21 +93,3 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
                 f'{self.context.index} gives {shape}'
             )
         return shape
-
-    def as_map(self, features: torch.Tensor) -> torch.Tensor:
-        """The features as a map, (N, *context.map_shape): of tokens the patches, in their grid."""
-        if features.ndim == 4:
-            return features
-        patches = features[:, self.context.num_extra_tokens :]
-        return patches.transpose(1, 2).unflatten(2, self.context.map_shape[1:])
-
-    def pooled(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, C): the mean of a map; of tokens the class token, or their mean without one."""
-        if features.ndim == 4:
-            return features.mean(dim=(2, 3))
-        return pooled_tokens(features, self.context.num_extra_tokens)
-
-
-def pooled_tokens(tokens: torch.Tensor, num_extra_tokens: int) -> torch.Tensor:
-    """(N, L, C) to (N, C): the class token, or the mean where there is none."""
-    return tokens[:, 0] if num_extra_tokens else tokens.mean(dim=1)

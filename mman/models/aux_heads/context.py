@@ -1,10 +1,10 @@
 """What an aux head is told: at construction (BlockContext), per step (LocalBatch)."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from mmpretrain.structures import DataSample
@@ -98,37 +98,47 @@ class BlockContext:
         )
 
 
-@dataclass
 class LocalBatch:
-    """One training batch as aux heads see it; computed parts are shared.
+    """One training batch as aux heads see it.
 
     Args:
-        inputs (Tensor | None): Normalised images, (N, C, H, W); None for the
-            last block, which has no aux head to use them.
+        inputs (Tensor): Normalised images, (N, C, H, W).
         data_samples (Sequence[DataSample]): Labels, N of them.
         mean (Tensor | float): ``inputs`` are ``(pixels - mean) / std`` with
             pixels from 0 to 255; (C, 1, 1). Defaults to 0.
         std (Tensor | float): Likewise. Defaults to 1.
+        with_image (bool): Whether a head has ``needs_image``. Defaults to True.
+
+    Attributes:
+        target (Tensor): Class indices (N,), or scores (N, num_classes) after mixup.
+        image (Tensor): Images in [0, 1], (N, C, H, W), if a head needs them.
     """
 
-    inputs: torch.Tensor | None
-    data_samples: Sequence[DataSample]
-    mean: torch.Tensor | float = 0.0
-    std: torch.Tensor | float = 1.0
+    def __init__(
+        self,
+        inputs: torch.Tensor,
+        data_samples: Sequence[DataSample],
+        mean: torch.Tensor | float = 0.0,
+        std: torch.Tensor | float = 1.0,
+        with_image: bool = True,
+    ):
+        self.inputs, self.data_samples = inputs, data_samples
+        if 'gt_score' in data_samples[0]:
+            self.target = torch.stack([sample.gt_score for sample in data_samples])
+        else:
+            self.target = torch.cat([sample.gt_label for sample in data_samples])
+        if with_image:
+            with torch.no_grad():
+                self.image = inputs * (std / 255) + mean / 255
 
-    @cached_property
-    def target(self) -> torch.Tensor:
-        """Labels: class indices (N,), or scores (N, num_classes) after mixup."""
-        if 'gt_score' in self.data_samples[0]:
-            return torch.stack([sample.gt_score for sample in self.data_samples])
-        return torch.cat([sample.gt_label for sample in self.data_samples])
-
-    @cached_property
-    def image(self) -> torch.Tensor:
-        """Images in [0, 1], (N, C, H, W); made once, when a head first asks."""
-        with torch.no_grad():
-            return self.inputs * (self.std / 255) + self.mean / 255
+    def __getattr__(self, name: str):
+        """Say how to come by an image that is not there."""
+        hint = ', as the aux head does not set needs_image = True' if name == 'image' else ''
+        raise AttributeError(f'the LocalBatch has no {name}{hint}')
 
     def without_images(self) -> 'LocalBatch':
         """The labels alone."""
-        return LocalBatch(None, self.data_samples, self.mean, self.std)
+        labels = copy.copy(self)
+        labels.inputs = None
+        vars(labels).pop('image', None)
+        return labels

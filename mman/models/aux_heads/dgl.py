@@ -7,7 +7,7 @@ from mman.utils import UserError
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
-from .loss_weight import LossWeight, loss_weight, require_loss
+from .loss_weight import LossWeight, loss_weights
 
 
 @MODELS.register_module()
@@ -31,6 +31,7 @@ class DGLAuxHead(AuxHead):
     """
 
     recompute_parts = dict(classifier=('head',))
+    has_classifier = True
     _INIT = dict(type='Kaiming', layer='Conv2d')
 
     def __init__(
@@ -41,8 +42,7 @@ class DGLAuxHead(AuxHead):
         init_cfg: dict | list | None = _INIT,
     ):
         super().__init__(context, init_cfg)
-        self.weight = loss_weight(weight, context, 'weight')
-        require_loss(context, weight=self.weight)
+        (self.weight,) = loss_weights(context, weight=weight)
         channels, height, width = context.map_shape
         if variant == 'dgl':
             pool = (-(-height // 4), -(-width // 4))
@@ -60,11 +60,6 @@ class DGLAuxHead(AuxHead):
             *_hidden_layers([conv * grid * grid, *hidden], bias=variant == 'manpp'),
             nn.Linear(hidden[-1], context.num_classes),
         )
-
-    @property
-    def has_classifier(self) -> bool:
-        """Whether :meth:`logits` gives class scores: always."""
-        return True
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`AuxHead.logits`."""

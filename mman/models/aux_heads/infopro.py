@@ -10,12 +10,53 @@ from mman.utils import UserError
 from ..losses import SupConLoss
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
-from .image_decoder import ORDERS, ImageDecoder
-from .loss_weight import LossWeight, loss_weight, require_loss
+from .image_decoder import ORDERS, ImageDecoder, ImageNetDecoder
+from .loss_weight import LossWeight, loss_weights
+
+_HE = dict(type='Kaiming', layer='Conv2d')
+
+
+class _InfoPro(AuxHead):
+    """The losses of both heads: of a ``decoder``, and of an ``aux_net`` by ``criterion``."""
+
+    recompute_parts = dict(decoder=('decoder',), classifier=('aux_net',))
+
+    def __init__(
+        self,
+        context: BlockContext,
+        reconstruction_weight: LossWeight,
+        task_weight: LossWeight,
+        init_cfg: dict | list | None,
+    ):
+        super().__init__(context, init_cfg)
+        self.reconstruction_weight, self.task_weight = loss_weights(
+            context, reconstruction_weight=reconstruction_weight, task_weight=task_weight
+        )
+        self.needs_image = bool(self.reconstruction_weight)
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """The output of the aux net; see :meth:`AuxHead.logits`."""
+        if not self.has_classifier:
+            return super().logits(features)
+        return self.aux_net(self.as_map(features))
+
+    def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
+        """See :meth:`AuxHead.loss`."""
+        features, losses = self.as_map(features), {}
+        if self.reconstruction_weight:
+            # Never in half precision, whatever the autocast dtype of the decoder.
+            logits = self.decoder(features)
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            bce = F.binary_cross_entropy_with_logits(logits, batch.image)
+            losses['loss_reconstruction'] = self.reconstruction_weight * bce
+        if self.task_weight:
+            outputs = self.aux_net(features)
+            losses['loss_task'] = self.task_weight * self.criterion(outputs, batch.target)
+        return losses
 
 
 @MODELS.register_module()
-class InfoProAuxHead(AuxHead):
+class InfoProAuxHead(_InfoPro):
     """InfoPro: rebuild the image and predict the label (Wang et al., ICLR 2021).
 
     Loss of block k: ``reconstruction_weight * BCE(decoder(y), image) +
@@ -48,9 +89,6 @@ class InfoProAuxHead(AuxHead):
             convolutions; linear layers keep torch's own, as in the release.
     """
 
-    recompute_parts = dict(decoder=('decoder',), classifier=('aux_net',))
-    _INIT = dict(type='Kaiming', layer='Conv2d')
-
     def __init__(
         self,
         context: BlockContext,
@@ -62,9 +100,8 @@ class InfoProAuxHead(AuxHead):
         feature_dim: int = 128,
         temperature: float = 0.07,
         decoder: str = 'factored',
-        init_cfg: dict | list | None = _INIT,
+        init_cfg: dict | list | None = _HE,
     ):
-        super().__init__(context, init_cfg)
         if task_loss not in ('cross_entropy', 'contrast'):
             raise UserError(
                 f"task_loss={task_loss!r} of InfoProAuxHead should be 'cross_entropy' or 'contrast'"
@@ -75,55 +112,61 @@ class InfoProAuxHead(AuxHead):
             )
         if not widen > 0:
             raise UserError(f'widen={widen} of InfoProAuxHead should be above 0')
-        self.reconstruction_weight = loss_weight(
-            reconstruction_weight, context, 'reconstruction_weight'
-        )
-        self.task_weight = loss_weight(task_weight, context, 'task_weight')
-        require_loss(
-            context,
-            reconstruction_weight=self.reconstruction_weight,
-            task_weight=self.task_weight,
-        )
-        channels = context.map_shape[0]
+        super().__init__(context, reconstruction_weight, task_weight, init_cfg)
+        channels, contrast = context.map_shape[0], task_loss == 'contrast'
+        self.has_classifier = bool(self.task_weight) and not contrast
         if self.reconstruction_weight:
             self.decoder = ImageDecoder(channels, context.input_shape, widen, decoder)
         if self.task_weight:
-            contrast = task_loss == 'contrast'
             outputs = feature_dim if contrast else context.num_classes
             self.aux_net = _aux_net(net, channels, outputs, widen, feature_dim)
             self.criterion = SupConLoss(temperature) if contrast else nn.CrossEntropyLoss()
 
-    @property
-    def has_classifier(self) -> bool:
-        """Whether :meth:`logits` gives class scores: if it trains with cross-entropy."""
-        return isinstance(getattr(self, 'criterion', None), nn.CrossEntropyLoss)
 
-    def logits(self, features: torch.Tensor) -> torch.Tensor:
-        """The output of the aux net; see :meth:`AuxHead.logits`."""
-        if not self.has_classifier:
-            return super().logits(features)
-        return self.aux_net(self.as_map(features))
+@MODELS.register_module()
+class InfoProImageNetAuxHead(_InfoPro):
+    """InfoPro's head for large images (Wang et al., ICLR 2021, ImageNet).
 
-    def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
-        """See :meth:`AuxHead.loss`."""
-        return infopro_losses(self, features, batch)
+    The losses of :class:`InfoProAuxHead` with cross-entropy as the task loss.
+    The decoder is :class:`.ImageNetDecoder`. The classifier is a 1 x 1
+    convolution to C / 4, 3 x 3 convolutions of stride 2 to 256 and 512, and a
+    1 x 1 convolution to 2048, each with BatchNorm and ReLU, then a global pool
+    and a linear layer. InfoPro gives it for C = 512 and 1024; other widths
+    follow the same rule.
 
+    Args:
+        context (BlockContext): Where the head stands. Of tokens it sees the patches, as a map.
+        reconstruction_weight (float | list | dict): See
+            :func:`.loss_weight.loss_weight`.
+        task_weight (float | list | dict): Likewise.
+        decoder (str): 'factored', the published decoder computed in a cheaper
+            order, or 'resize_first', computed as the release does. Defaults to
+            'factored'.
+        init_cfg (dict | list | None): Defaults to He initialisation (fan out)
+            of convolutions; linear layers keep torch's own.
+    """
 
-def infopro_losses(
-    head: AuxHead, features: torch.Tensor, batch: LocalBatch
-) -> dict[str, torch.Tensor]:
-    """Weighted losses of a head with InfoPro's two networks; see :meth:`AuxHead.loss`."""
-    features, losses = head.as_map(features), {}
-    if head.reconstruction_weight:
-        # Never in half precision, whatever the autocast dtype of the decoder.
-        logits = head.decoder(features)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        bce = F.binary_cross_entropy_with_logits(logits, batch.image)
-        losses['loss_reconstruction'] = head.reconstruction_weight * bce
-    if head.task_weight:
-        outputs = head.aux_net(features)
-        losses['loss_task'] = head.task_weight * head.criterion(outputs, batch.target)
-    return losses
+    def __init__(
+        self,
+        context: BlockContext,
+        reconstruction_weight: LossWeight,
+        task_weight: LossWeight,
+        decoder: str = 'factored',
+        init_cfg: dict | list | None = _HE,
+    ):
+        if decoder not in ('factored', 'resize_first'):
+            raise UserError(
+                f"decoder={decoder!r} of InfoProImageNetAuxHead should be 'factored' or "
+                "'resize_first'"
+            )
+        super().__init__(context, reconstruction_weight, task_weight, init_cfg)
+        shape = context.map_shape
+        self.has_classifier = bool(self.task_weight)
+        if self.reconstruction_weight:
+            self.decoder = ImageNetDecoder(shape, context.input_shape, decoder)
+        if self.task_weight:
+            self.aux_net = _imagenet_aux_net(shape[0], context.num_classes)
+            self.criterion = nn.CrossEntropyLoss()
 
 
 def _aux_net(net: str, channels: int, outputs: int, widen: float, feature_dim: int) -> nn.Module:
@@ -151,3 +194,24 @@ def _aux_net(net: str, channels: int, outputs: int, widen: float, feature_dim: i
         layers += [nn.Linear(width, int(feature_dim * widen)), nn.ReLU()]
         width = int(feature_dim * widen)
     return nn.Sequential(*layers, nn.Linear(width, outputs))
+
+
+def _imagenet_aux_net(channels: int, num_classes: int) -> nn.Module:
+    """The classifier; see :class:`InfoProImageNetAuxHead`."""
+    layers: list[nn.Module] = []
+    inputs = channels
+    for outputs, kernel, stride in (
+        (max(channels // 4, 1), 1, 1),
+        (256, 3, 2),
+        (512, 3, 2),
+        (2048, 1, 1),
+    ):
+        layers += [
+            nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        ]
+        inputs = outputs
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, num_classes)
+    )

@@ -8,7 +8,7 @@ from mman.utils import UserError
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
-from .loss_weight import LossWeight, loss_weight, require_loss
+from .loss_weight import LossWeight, loss_weights
 
 
 @MODELS.register_module()
@@ -29,6 +29,8 @@ class LinearAuxHead(AuxHead):
         init_cfg (dict | list | None): Defaults to None, torch's own.
     """
 
+    has_classifier = True
+
     def __init__(
         self,
         context: BlockContext,
@@ -37,15 +39,9 @@ class LinearAuxHead(AuxHead):
         init_cfg: dict | list | None = None,
     ):
         super().__init__(context, init_cfg)
-        self.weight = loss_weight(weight, context, 'weight')
-        require_loss(context, weight=self.weight)
+        (self.weight,) = loss_weights(context, weight=weight)
         self.norm = nn.Identity() if norm is None else _norm(norm, context.channels)
         self.fc = nn.Linear(context.channels, context.num_classes)
-
-    @property
-    def has_classifier(self) -> bool:
-        """Whether :meth:`logits` gives class scores: always."""
-        return True
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`AuxHead.logits`."""

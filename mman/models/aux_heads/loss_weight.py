@@ -43,14 +43,16 @@ def loss_weight(value: LossWeight, context: BlockContext, key: str) -> float:
     return float(weight)
 
 
-def require_loss(context: BlockContext, **weights: float) -> None:
-    """Refuse a block whose losses all have weight zero: it would not train.
+def loss_weights(context: BlockContext, **values: LossWeight) -> list[float]:
+    """The weights of all losses in one block, by config key; see :func:`loss_weight`.
 
     Raises:
-        UserError: If every weight is zero; names the block and the keys.
+        UserError: If every weight is zero: the block would not train.
     """
-    if not any(weights.values()):
+    weights = [loss_weight(value, context, key) for key, value in values.items()]
+    if not any(weights):
         raise UserError(
-            f'block {context.index} would train on nothing: {", ".join(weights)} '
+            f'block {context.index} would train on nothing: {", ".join(values)} '
             f'{"is" if len(weights) == 1 else "are all"} 0 there'
         )
+    return weights

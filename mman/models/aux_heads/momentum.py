@@ -6,7 +6,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from mman.registry import MODELS
-from mman.utils import UserError, build_strict
+from mman.utils import UserError
+from mman.utils.build import build_strict
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
@@ -94,6 +95,8 @@ class MomentumAuxHead(AuxHead):
         )
         if isinstance(self.host, MomentumAuxHead):
             raise UserError('aux_head.host should be a host head, not another MomentumAuxHead')
+        self.has_classifier = self.host.has_classifier
+        self.needs_image = self.host.needs_image
 
     def init_weights(self) -> None:
         """Initialise the host, and the units where they are 'random'."""
@@ -122,11 +125,6 @@ class MomentumAuxHead(AuxHead):
         for unit in self.later_bias_units:
             mixed = unit(mixed)
         return mixed
-
-    @property
-    def has_classifier(self) -> bool:
-        """Whether :meth:`logits` gives class scores: if the host does."""
-        return self.host.has_classifier
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """The host's, on the mixed features; see :meth:`AuxHead.logits`.

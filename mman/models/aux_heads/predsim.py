@@ -7,7 +7,7 @@ from mman.utils import UserError
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
-from .loss_weight import LossWeight, loss_weight, require_loss
+from .loss_weight import LossWeight, loss_weights
 
 
 @MODELS.register_module()
@@ -66,23 +66,15 @@ class PredSimAuxHead(AuxHead):
                 f'pooled_features={pooled_features!r} of PredSimAuxHead should be an integer from '
                 '1 on'
             )
-        self.similarity_weight = loss_weight(similarity_weight, context, 'similarity_weight')
-        self.prediction_weight = loss_weight(prediction_weight, context, 'prediction_weight')
-        require_loss(
-            context,
-            similarity_weight=self.similarity_weight,
-            prediction_weight=self.prediction_weight,
+        self.similarity_weight, self.prediction_weight = loss_weights(
+            context, similarity_weight=similarity_weight, prediction_weight=prediction_weight
         )
+        self.has_classifier = bool(self.prediction_weight)
         shape = context.map_shape
         if self.similarity_weight:
             self.similarity = _similarity_net(shape, similarity_std)
         if self.prediction_weight:
             self.prediction = _prediction_net(shape, pooled_features, context.num_classes)
-
-    @property
-    def has_classifier(self) -> bool:
-        """Whether :meth:`logits` gives class scores: if there is the prediction."""
-        return bool(self.prediction_weight)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """The prediction; see :meth:`AuxHead.logits`."""

@@ -1,13 +1,15 @@
-"""What a LocalImageClassifier builds from its parts: blocks, and what blocks would cost."""
+"""What a LocalImageClassifier builds from its parts: aux heads and blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from torch import nn
 
-from ..aux_heads import HeadBuilder
-from ..memory import BlockCosts
-from ..recompute import Recompute
+from mman.registry import MODELS
+from mman.utils import UserError
+from mman.utils.build import build_strict
+
+from ..aux_heads import AuxHead, BlockContext
 from ..splitters import Unit
 from .acceleration import compile_modules, networks
 from .local_block import LocalBlock, neck_and_head_loss
@@ -18,16 +20,65 @@ def neck_and_head(classifier: nn.Module) -> list[nn.Module]:
     return [classifier.neck, classifier.head] if classifier.with_neck else [classifier.head]
 
 
-def head_builder(classifier: nn.Module, aux_head: dict | Sequence[dict] | None) -> HeadBuilder:
-    """Builds aux heads that fit the classifier.
+def build_aux_heads(
+    classifier: nn.Module,
+    aux_head: dict | Sequence[dict] | None,
+    block_units: Sequence[Sequence[Unit]],
+) -> list[AuxHead]:
+    """The K - 1 heads of a split.
 
     Args:
         classifier (LocalImageClassifier): With its backbone.
         aux_head (dict | Sequence[dict] | None): ``model.aux_head``.
+        block_units (Sequence[Sequence[Unit]]): The units of every block.
+
+    Raises:
+        UserError: If the config has none, too few or too many, or one cannot
+            be built.
     """
-    return HeadBuilder(
-        aux_head, classifier.input_shape, classifier.num_classes, classifier.backbone.init_cfg
+    num_blocks, count = len(block_units), len(block_units) - 1
+    if count and aux_head is None:
+        raise UserError(
+            f'model.aux_head is missing: {num_blocks} local blocks need an aux head each '
+            'but the last; give its config, or num_blocks=1 for backpropagation'
+        )
+    if count and isinstance(aux_head, Sequence) and len(aux_head) != count:
+        raise UserError(
+            f'model.aux_head lists {len(aux_head)} heads, but {count} blocks have one '
+            f'(num_blocks={num_blocks})'
+        )
+    units = [unit for block in block_units for unit in block]
+    heads, end = [], -1
+    for index, block in enumerate(block_units[:-1]):
+        end += len(block)
+        heads.append(aux_head_at(classifier, aux_head, index, num_blocks, units, end))
+    return heads
+
+
+def aux_head_at(
+    classifier: nn.Module,
+    aux_head: dict | Sequence[dict],
+    index: int,
+    num_blocks: int,
+    units: Sequence[Unit],
+    end: int,
+) -> AuxHead:
+    """The head of block ``index`` of ``num_blocks``, if unit number ``end`` is its last."""
+    context = BlockContext(
+        index=index,
+        num_blocks=num_blocks,
+        feature_shape=units[end].output_shape,
+        next_units=tuple(units[end + 1 :]),
+        input_shape=classifier.input_shape,
+        num_classes=classifier.num_classes,
+        unit_init_cfg=classifier.backbone.init_cfg,
+        end=end,
+        num_extra_tokens=units[end].num_extra_tokens,
     )
+    where = 'model.aux_head'
+    if not isinstance(aux_head, Mapping):
+        where, aux_head = f'{where}[{index}]', aux_head[index]
+    return build_strict(MODELS, aux_head, where, AuxHead, context=context)
 
 
 def build_local_blocks(classifier: nn.Module) -> tuple[LocalBlock, ...]:
@@ -60,38 +111,3 @@ def build_local_blocks(classifier: nn.Module) -> tuple[LocalBlock, ...]:
         heads = [network for head in classifier.aux_heads for network in networks(head)]
         compile_modules([*layers, *heads], classifier.compile_options)
     return tuple(blocks)
-
-
-def block_costs(
-    classifier: nn.Module,
-    aux_head: dict,
-    recompute: Recompute,
-    units: Sequence[Unit],
-    num_blocks: int,
-    batch_size: int,
-) -> BlockCosts:
-    """What blocks cut out of the classifier's backbone would cost in training.
-
-    Args:
-        classifier (LocalImageClassifier): With its backbone, neck and head.
-        aux_head (dict): Config of the aux head of every block. Loss weights
-            that depend on the block are those in the middle.
-        recompute (Recompute): What is recomputed.
-        units (Sequence[Unit]): All units of the backbone, with shapes.
-        num_blocks (int): K.
-        batch_size (int): Images of a batch.
-
-    Raises:
-        UserError: If the aux heads are not alike.
-    """
-    heads = head_builder(classifier, aux_head)
-    return BlockCosts(
-        classifier.backbone,
-        units,
-        partial(heads.representative_head, num_blocks, units),
-        nn.ModuleList(neck_and_head(classifier)),
-        neck_and_head_loss,
-        classifier.input_shape,
-        batch_size,
-        recompute,
-    )

@@ -27,6 +27,14 @@ _CANNOT_TRY = (
 )
 
 
+def placeholder_batch(
+    count: int, input_shape: Sequence[int], with_image: bool = True
+) -> LocalBatch:
+    """A batch for a pass of fake tensors: of shapes, all of class 0."""
+    samples = [DataSample().set_gt_label(0) for _ in range(count)]
+    return LocalBatch(torch.empty(count, *input_shape), samples, with_image=with_image)
+
+
 def check_neck_and_head(
     modules: nn.ModuleList, feature_shape: Sequence[int], neck: Any, head: Any
 ) -> None:
@@ -42,10 +50,9 @@ def check_neck_and_head(
         UserError: If they do not fit the features; shows both.
     """
     with fake_copy(modules) as copied:
-        samples = [DataSample().set_gt_label(0) for _ in range(FAKE_BATCH)]
         features = torch.empty(FAKE_BATCH, *feature_shape, requires_grad=True)
         try:
-            neck_and_head_loss(copied, features, LocalBatch(features, samples))
+            neck_and_head_loss(copied, features, placeholder_batch(FAKE_BATCH, feature_shape))
         except _CANNOT_TRY:
             return
         except UserError:
@@ -83,8 +90,7 @@ def _try_head(head: AuxHead, input_shape: tuple[int, int, int]) -> None:
         names += f' with host {type(head.host).__name__}'
     where = f'aux head {names} of block {context.index}'
     with fake_copy(head) as copied:
-        samples = [DataSample().set_gt_label(0) for _ in range(FAKE_BATCH)]
-        batch = LocalBatch(torch.empty(FAKE_BATCH, *input_shape), samples)
+        batch = placeholder_batch(FAKE_BATCH, input_shape, head.needs_image)
         features = torch.empty(FAKE_BATCH, *context.feature_shape, requires_grad=True)
         try:
             losses = copied.loss(features, batch)

@@ -9,13 +9,15 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.registry import MODELS, TASK_UTILS
-from mman.utils import UserError, build_strict
+from mman.utils import UserError
+from mman.utils.build import build_strict
 from mman.utils.build_errors import short
 
 from ..aux_heads import LocalBatch
 from ..recompute import Recompute
 from .acceleration import check_compile_options, checked_memory_format
-from .build import block_costs, build_local_blocks, head_builder, neck_and_head
+from .block_costs import BlockCosts
+from .build import build_aux_heads, build_local_blocks, neck_and_head
 from .checks import check_inputs, check_recompute, checked_input_shape, checked_num_classes
 from .head_check import check_aux_heads, check_neck_and_head
 from .local_block import LocalBlock, Losses
@@ -97,13 +99,13 @@ class LocalImageClassifier(ImageClassifier):
             self.block_units = cut(
                 self.backbone,
                 self.input_shape,
-                partial(block_costs, self, aux_head, self.recompute),
+                partial(BlockCosts, self, aux_head, self.recompute),
             )
         except UserError as error:
             # The splitter knows the network, but not the keys that it comes from.
             raise UserError(f'{error}; model.backbone={short(backbone)}') from error
         # mmengine's list passes init_weights on to its members, torch's does not.
-        self.aux_heads = ModuleList(head_builder(self, aux_head).build(self.block_units))
+        self.aux_heads = ModuleList(build_aux_heads(self, aux_head, self.block_units))
         check_recompute(self.recompute, self.aux_heads, self.backbone)
         check_aux_heads(self.aux_heads, self.input_shape)
         shape = self.block_units[-1][-1].final_shape
@@ -231,8 +233,12 @@ class LocalImageClassifier(ImageClassifier):
 
     def _local_batch(self, inputs: torch.Tensor, data_samples: Sequence[DataSample]) -> LocalBatch:
         """The batch with the normalisation that its images went through."""
-        if not self.data_preprocessor._enable_normalize:
-            return LocalBatch(inputs, data_samples)
+        preprocessor = self.data_preprocessor
+        normalized = preprocessor._enable_normalize
         return LocalBatch(
-            inputs, data_samples, self.data_preprocessor.mean, self.data_preprocessor.std
+            inputs,
+            data_samples,
+            preprocessor.mean if normalized else 0.0,
+            preprocessor.std if normalized else 1.0,
+            any(head.needs_image for head in self.aux_heads),
         )

@@ -8,7 +8,8 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError, build_strict
+from mman.utils import UserError
+from mman.utils.build import build_strict
 
 from .batch_transforms import BatchTransform
 
@@ -70,29 +71,23 @@ class BatchAugmentDataPreprocessor(ClsDataPreprocessor):
         if training:
             for augment in self.augments:
                 images = augment(images)
-        samples = data.get('data_samples')
-        if 'gt_label' not in data:
-            return super().forward(dict(inputs=images, data_samples=samples), training)
-        samples = self._data_samples(data['gt_label'])
-        if self.to_onehot:
+        samples, joined = data.get('data_samples'), 'gt_label' in data
+        if joined:
+            # Views of the one tensor on the device.
+            labels = self.cast_data(data['gt_label']).view(-1, 1).unbind()
+            samples = [DataSample().set_gt_label(label) for label in labels]
+        if not joined or self.to_onehot:
             return super().forward(dict(inputs=images, data_samples=samples), training)
         # The base class would join the labels again only to split them again.
         normalized = super().forward(dict(inputs=images), training)
         return dict(inputs=normalized['inputs'], data_samples=samples)
 
-    def _data_samples(self, labels: torch.Tensor) -> list[DataSample]:
-        """One sample per label; its ``gt_label`` is a view of the one tensor on the device."""
-        labels = self.cast_data(labels)
-        return [DataSample().set_gt_label(label) for label in labels.view(-1, 1).unbind()]
-
     def _checked(self, images: torch.Tensor) -> torch.Tensor:
         if isinstance(images, torch.Tensor) and images.ndim == 4:
             return images
-        found = (
-            f'of shape {tuple(images.shape)}'
-            if isinstance(images, torch.Tensor)
-            else f'in a {type(images).__name__}'
-        )
+        found = f'in a {type(images).__name__}'
+        if isinstance(images, torch.Tensor):
+            found = f'of shape {tuple(images.shape)}'
         raise UserError(
             f'{type(self).__name__} got images {found}, it needs one tensor (N, C, H, W): '
             "collate_fn of the dataloader should be dict(type='in_memory_collate') with an "

@@ -24,10 +24,7 @@ def draw_per_rank(
 
     Args:
         draw (Callable): Takes a shape and returns random numbers of that shape.
-        shape (tuple[int, ...]): The shape that this rank needs.
-
-    Returns:
-        Tensor: This rank's numbers, of the given shape.
+        shape (tuple[int, ...]): The shape of what this rank needs, and gets.
     """
     rank, world_size = get_dist_info()
     return draw((world_size, *shape))[rank]
@@ -43,14 +40,7 @@ class BatchTransform(nn.Module):
 
     @abstractmethod
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Transform a batch.
-
-        Args:
-            images (Tensor): Raw pixels, usually uint8, (N, C, H, W).
-
-        Returns:
-            Tensor: A new tensor of the same type, (N, C, H', W').
-        """
+        """Raw pixels (N, C, H, W), usually uint8, to new ones of the type, (N, C, H', W')."""
 
 
 @MODELS.register_module()
@@ -83,14 +73,7 @@ class BatchRandomCrop(BatchTransform):
         self.padding, self.padding_mode, self.pad_val = padding, padding_mode, pad_val
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Pad and crop.
-
-        Args:
-            images (Tensor): (N, C, H, W), of any type.
-
-        Returns:
-            Tensor: The windows, of the same type and shape.
-        """
+        """Images (N, C, H, W) of any type to windows of the same type and shape."""
         count, _, height, width = images.shape
         # All windows of all images, as a view: (N, C, top, left, H, W).
         windows = self._pad(images).unfold(2, height, 1).unfold(3, width, 1)
@@ -108,10 +91,6 @@ class BatchRandomCrop(BatchTransform):
             raise _wrong(self, 'padding', self.padding, f'less than a side of the images, {size}')
         # torch reflects uint8 on the CPU only, hence by hand.
         return _reflect(_reflect(images, 2, self.padding), 3, self.padding)
-
-    def extra_repr(self) -> str:
-        """str: The keys, for ``repr``."""
-        return f'padding={self.padding}, padding_mode={self.padding_mode!r}, pad_val={self.pad_val}'
 
 
 @MODELS.register_module()
@@ -135,21 +114,10 @@ class BatchRandomFlip(BatchTransform):
         self.prob = prob
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Mirror.
-
-        Args:
-            images (Tensor): (N, C, H, W), of any type.
-
-        Returns:
-            Tensor: The images, some mirrored, of the same type and shape.
-        """
+        """Images (N, C, H, W) of any type, some of them mirrored."""
         device = images.device
         drawn = draw_per_rank(lambda shape: torch.rand(shape, device=device), (len(images),))
         return torch.where((drawn < self.prob)[:, None, None, None], images.flip(3), images)
-
-    def extra_repr(self) -> str:
-        """str: The key, for ``repr``."""
-        return f'prob={self.prob}'
 
 
 def _reflect(images: torch.Tensor, dim: int, padding: int) -> torch.Tensor:

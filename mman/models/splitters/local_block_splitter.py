@@ -6,10 +6,9 @@ from mman.registry import TASK_UTILS
 from mman.utils import UserError
 
 from .adapters import find_adapter
-from .check_equivalence import check_equivalence
 from .presets import DEFAULT_PRESETS, PRESETS
 from .search import Costs, smallest_peak
-from .shapes import shaped_units
+from .shapes import check_equivalence, shaped_units
 from .unit import Unit
 
 End = str | Sequence[int]

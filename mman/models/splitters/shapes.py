@@ -1,4 +1,4 @@
-"""Shapes of what units give, from one pass of fake tensors."""
+"""What units give, by shape and by value, against their backbone."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,15 @@ import torch
 from torch import nn
 
 from mman.utils import UserError
+from mman.utils.build_errors import reason
 from mman.utils.fake_copy import FAKE_BATCH, fake_copy
 
-from .adapters import find_adapter
+from .adapters import adapter_names, find_adapter
+from .adapters.call_tree import in_mode
 from .unit import Unit
+
+# Both run the same kernels on the same numbers.
+_TOLERANCE = 1e-4
 
 
 def shaped_units(
@@ -32,10 +37,9 @@ def shaped_units(
         output_shapes, shapes = _fake_pass(backbone, input_shape)
     except Exception as error:
         # Whatever a foreign forward raises; the cause is in its own words.
-        cause = str(error).strip().split('\n')[0]
         raise UserError(
             f'{name} does not run on images of model.input_shape={tuple(input_shape)}, whole or '
-            f'unit by unit, and so cannot be cut ({type(error).__name__}: {cause})'
+            f'unit by unit, and so cannot be cut: {reason(error)}'
         ) from error
     if len(output_shapes) != 1:
         raise UserError(
@@ -69,3 +73,40 @@ def _fake_pass(
     if not isinstance(outputs, tuple):
         raise TypeError('it returns no tuple of one feature map')
     return [tuple(output.shape[1:]) for output in outputs], shapes
+
+
+@torch.no_grad()
+def check_equivalence(
+    backbone: nn.Module, units: Sequence[Unit], input_shape: Sequence[int]
+) -> None:
+    """Run one image through the backbone and through its units, and compare.
+
+    An adapter serves subclasses too, and one of them may have a forward of its
+    own that gives the same shapes. Costs two forward passes of one image;
+    changes no state and draws no random numbers.
+
+    Args:
+        backbone (nn.Module): A backbone that returns a tuple of one tensor.
+        units (Sequence[Unit]): Its units, in order.
+        input_shape (Sequence[int]): (C, H, W) of one image.
+
+    Raises:
+        UserError: If they differ; names the class.
+    """
+    first = next(iter(backbone.parameters()), None)
+    like = dict() if first is None else dict(device=first.device, dtype=first.dtype)
+    image = torch.linspace(-2, 2, torch.Size(input_shape).numel(), **like).view(1, *input_shape)
+    with in_mode(backbone, False), torch.random.fork_rng(devices=[]):
+        expected = backbone(image)[-1]
+        found = image
+        for unit in units:
+            found = unit.module_with_output(found)
+    scale = expected.abs().amax().item()
+    if not torch.allclose(
+        found, expected, rtol=_TOLERANCE, atol=_TOLERANCE * scale, equal_nan=True
+    ):
+        raise UserError(
+            f'the units of {type(backbone).__name__} one after the other give other values than '
+            'it does: its forward differs from what the unit adapter describes; register an '
+            f'adapter {adapter_names(backbone)[0]!r} in mman.registry.UNIT_ADAPTERS'
+        )

@@ -1,5 +1,5 @@
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -46,6 +46,11 @@ class Unit:
     num_extra_tokens: int = 0
     output: 'Unit | None' = None
 
+    @classmethod
+    def of(cls, backbone: nn.Module, stage: int, index: int, *paths: str, **kwargs) -> 'Unit':
+        """The unit of what a backbone has at these paths; ``kwargs`` as above."""
+        return cls(stage, index, {path: _part(backbone, path) for path in paths}, **kwargs)
+
     @property
     def name(self) -> str:
         """'stem' or 'stage.index', as in presets and ``ends``."""
@@ -89,8 +94,9 @@ class Unit:
         output = self.output and dataclasses.replace(self.output, output_shape=tuple(final))
         return dataclasses.replace(self, output_shape=tuple(shape), output=output)
 
-    def with_output(self, output: 'Unit') -> 'Unit':
+    def with_output(self, backbone: nn.Module, *paths: str, **kwargs) -> 'Unit':
         """The same unit with something between its output and the backbone's."""
+        output = Unit.of(backbone, self.stage, self.index, *paths, **kwargs)
         return dataclasses.replace(self, output=output)
 
     def within(self, backbone: nn.Module) -> 'Unit':
@@ -100,6 +106,15 @@ class Unit:
             parts={path: _part(backbone, path) for path in self.parts},
             output=self.output and self.output.within(backbone),
         )
+
+
+def stage_units(backbone: nn.Module, paths: Sequence[str], **kwargs) -> list[Unit]:
+    """A unit for every member of the containers at ``paths``, stages 1, 2, ... in order."""
+    return [
+        Unit.of(backbone, stage, index, f'{path}.{index}', **kwargs)
+        for stage, path in enumerate(paths, start=1)
+        for index in range(len(backbone.get_submodule(path)))
+    ]
 
 
 def _part(backbone: nn.Module, path: str) -> Part:

@@ -10,10 +10,8 @@ the last feature map that the backbone returns. Register your own from
 
 from . import (  # noqa: F401
     convnext,
-    dense_layers,
     densenet,
-    efficientnet,
-    mobilenet_v2,
+    inverted_residuals,
     resnet,
     swin_transformer,
     timm,

@@ -78,8 +78,7 @@ def call_tree(network: nn.Module, input_shape: Sequence[int]) -> Call:
         input_shape (Sequence[int]): (C, H, W) of one image.
     """
     notes = _Notes(network)
-    with _called_around(network, notes.enter, notes.leave):
-        network.train()
+    with _called_around(network, notes.enter, notes.leave), in_mode(network, True):
         network(torch.empty(_BATCH, *input_shape))
     return notes.root.calls[0]
 
@@ -116,10 +115,9 @@ class _Notes:
 
 @contextmanager
 def _called_around(network: nn.Module, before: Callable, after: Callable) -> Iterator[None]:
-    """Hooks on every module of a network inside; outside none, and modes as they were."""
-    modes = [(module, module.training) for module in network.modules()]
+    """Hooks on every module of a network inside, none outside."""
     handles = []
-    for module, _ in modes:
+    for module in network.modules():
         handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         handles.append(module.register_forward_hook(after))
     try:
@@ -127,5 +125,15 @@ def _called_around(network: nn.Module, before: Callable, after: Callable) -> Ite
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def in_mode(network: nn.Module, training: bool) -> Iterator[None]:
+    """In train or eval mode inside, every module's own mode as before outside."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.train(training)
+    try:
+        yield
+    finally:
         for module, mode in modes:
             module.training = mode

@@ -22,14 +22,11 @@ def convnext_units(backbone: nn.Module) -> list[Unit]:
             'model.backbone.gap_before_final_norm=True makes the last feature map a vector: set it '
             "to False, with model.neck=dict(type='GlobalAveragePooling')"
         )
-    units = [Unit(0, 0, {'downsample_layers.0': backbone.downsample_layers[0]})]
+    units = [Unit.of(backbone, 0, 0, 'downsample_layers.0')]
     for i, blocks in enumerate(backbone.stages):
-        for index, block in enumerate(blocks):
-            parts = {}
-            if i > 0 and index == 0:
-                parts[f'downsample_layers.{i}'] = backbone.downsample_layers[i]
-            parts[f'stages.{i}.{index}'] = block
-            units.append(Unit(i + 1, index, parts))
+        for index in range(len(blocks)):
+            before = [f'downsample_layers.{i}'] if i > 0 and index == 0 else []
+            units.append(Unit.of(backbone, i + 1, index, *before, f'stages.{i}.{index}'))
     norm = f'norm{len(backbone.stages) - 1}'
     # Absent where out_indices leave the last stage out.
     if hasattr(backbone, norm):

@@ -1,3 +1,5 @@
+"""Units of the DenseNets of mmpretrain, timm and torchvision."""
+
 import torch
 from torch import nn
 
@@ -5,6 +7,8 @@ from mman.registry import UNIT_ADAPTERS
 from mman.utils import UserError
 
 from ..unit import Unit
+from .timm import timm_units
+from .torchvision import torchvision_units
 
 
 class GrowingMap(nn.Module):
@@ -15,7 +19,7 @@ class GrowingMap(nn.Module):
     goes around it.
 
     Args:
-        layer (nn.Module): A dense layer of mmpretrain, which takes a list.
+        layer (nn.Module): A dense layer, which takes a list.
         *after (nn.Module): What the grown map passes; the transition.
     """
 
@@ -39,18 +43,48 @@ def densenet_units(backbone: nn.Module) -> list[Unit]:
     Raises:
         UserError: If the backbone recomputes by itself.
     """
-    units = [Unit(0, 0, {'stem': backbone.stem})]
-    for i, (block, transition) in enumerate(
-        zip(backbone.stages, backbone.transitions, strict=True)
-    ):
+    units = [Unit.of(backbone, 0, 0, 'stem')]
+    for i, block in enumerate(backbone.stages):
         for index, layer in enumerate(block.block):
-            if layer.memory_efficient:
-                raise UserError(
-                    'model.backbone.memory_efficient=True would update running statistics twice a '
-                    "step: leave it out and set model.recompute='block'"
-                )
-            parts = {f'stages.{i}.block.{index}': layer}
+            _refuse_own_recomputation(layer)
+            paths = [f'stages.{i}.block.{index}']
             if index == len(block.block) - 1:
-                parts[f'transitions.{i}'] = transition
-            units.append(Unit(i + 1, index, parts, compose=GrowingMap))
+                paths.append(f'transitions.{i}')
+            units.append(Unit.of(backbone, i + 1, index, *paths, compose=GrowingMap))
     return units
+
+
+@UNIT_ADAPTERS.register_module(name='timm.DenseNet')
+def timm_densenet_units(backbone: nn.Module) -> list[Unit]:
+    """Units of timm's DenseNet: its layers in a row, dense blocks by their layers."""
+    return _by_layers(timm_units(backbone))
+
+
+@UNIT_ADAPTERS.register_module(name='torchvision.DenseNet')
+def torchvision_densenet_units(backbone: nn.Module) -> list[Unit]:
+    """Units of torchvision's DenseNet, whose layers have the names of timm's."""
+    return _by_layers(torchvision_units(backbone))
+
+
+def _by_layers(units: list[Unit]) -> list[Unit]:
+    """The units with every dense block replaced by its dense layers."""
+    found: list[Unit] = []
+    for unit in units:
+        (path, block), *after = unit.parts.items()
+        named = block.named_children()
+        layers = [(f'{path}.{n}', layer) for n, layer in named if n.startswith('denselayer')]
+        for index, part in enumerate(layers):
+            _refuse_own_recomputation(part[1])
+            parts = dict([part, *after] if index == len(layers) - 1 else [part])
+            found.append(Unit(unit.stage, index, parts, compose=GrowingMap))
+        if not layers:
+            found.append(unit)
+    return found
+
+
+def _refuse_own_recomputation(layer: nn.Module) -> None:
+    if getattr(layer, 'memory_efficient', False) or getattr(layer, 'grad_checkpointing', False):
+        raise UserError(
+            'model.backbone.memory_efficient=True would update running statistics twice a '
+            "step: leave it out and set model.recompute='block'"
+        )

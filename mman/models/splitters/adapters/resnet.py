@@ -2,7 +2,7 @@ from torch import nn
 
 from mman.registry import UNIT_ADAPTERS
 
-from ..unit import Unit
+from ..unit import Unit, stage_units
 
 
 @UNIT_ADAPTERS.register_module(name='ResNet')
@@ -16,8 +16,4 @@ def resnet_units(backbone: nn.Module) -> list[Unit]:
     stem_names = ['stem'] if backbone.deep_stem else ['conv1', backbone.norm1_name, 'relu']
     if hasattr(backbone, 'maxpool'):
         stem_names.append('maxpool')
-    units = [Unit(0, 0, {name: getattr(backbone, name) for name in stem_names})]
-    for stage, layer_name in enumerate(backbone.res_layers, start=1):
-        for index, block in enumerate(getattr(backbone, layer_name)):
-            units.append(Unit(stage, index, {f'{layer_name}.{index}': block}))
-    return units
+    return [Unit.of(backbone, 0, 0, *stem_names), *stage_units(backbone, backbone.res_layers)]

@@ -6,6 +6,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from mman.utils import UserError
+from mman.utils.build_errors import reason
 from mman.utils.fake_copy import fake_copy
 
 from ..unit import Unit
@@ -65,10 +66,9 @@ def _row(backbone: nn.Module, input_shape: Sequence[int], stages: Sequence[str])
         network = _traced(backbone, input_shape)
     except Exception as error:
         # Whatever a foreign forward raises; the cause is in its own words.
-        cause = str(error).strip().split('\n')[0]
         raise UserError(
             f'{name} does not run on images of {tuple(input_shape)}, by which its layers would be '
-            f'found ({type(error).__name__}: {cause}); register a unit adapter {adapter!r} in '
+            f'found ({reason(error)}); register a unit adapter {adapter!r} in '
             'mman.registry.UNIT_ADAPTERS'
         ) from error
     # A wrapper around one network is not what is cut.

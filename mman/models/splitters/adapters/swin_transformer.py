@@ -100,17 +100,15 @@ def swin_units(backbone: nn.Module) -> list[Unit]:
     places = ['absolute_pos_embed'] if backbone.use_abs_pos_embed else []
     stem = ['patch_embed', *places, 'drop_after_pos']
     embed = partial(PatchMap, resolution=backbone.patch_resolution, mode=backbone.interpolate_mode)
-    units = [Unit(0, 0, {name: getattr(backbone, name) for name in stem}, compose=embed)]
+    units = [Unit.of(backbone, 0, 0, *stem, compose=embed)]
     for i, stage in enumerate(backbone.stages):
-        for index, block in enumerate(stage.blocks):
-            parts = {f'stages.{i}.blocks.{index}': block}
+        for index in range(len(stage.blocks)):
+            paths = [f'stages.{i}.blocks.{index}']
             if index == len(stage.blocks) - 1 and stage.downsample is not None:
-                parts[f'stages.{i}.downsample'] = stage.downsample
-            units.append(Unit(i + 1, index, parts, compose=OnMap))
+                paths.append(f'stages.{i}.downsample')
+            units.append(Unit.of(backbone, i + 1, index, *paths, compose=OnMap))
     norm = f'norm{len(backbone.stages) - 1}'
     # Absent where out_indices leave the last stage out.
     if hasattr(backbone, norm):
-        last = units[-1]
-        finish = Unit(last.stage, last.index, {norm: getattr(backbone, norm)}, compose=NormedMap)
-        units[-1] = last.with_output(finish)
+        units[-1] = units[-1].with_output(backbone, norm, compose=NormedMap)
     return units

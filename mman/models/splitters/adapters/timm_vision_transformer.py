@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -6,7 +7,7 @@ from torch import nn
 
 from mman.registry import UNIT_ADAPTERS
 
-from ..unit import Part, Unit
+from ..unit import Part, Unit, stage_units
 
 # A model has those of them that it needs.
 _STEM = (
@@ -20,43 +21,40 @@ _STEM = (
     'norm_pre',
 )
 _TAIL = ('norm', 'fc_norm', 'head_drop', 'head', 'head_dist')
+_KINDS = ('_parameters', '_buffers', '_modules')
 
 
-class TokenStem(nn.Module):
-    """The stem of timm's VisionTransformer: images to tokens that know their place.
-
-    Args:
-        *parts (nn.Module | nn.Parameter): Its parts.
-        names (tuple[str, ...]): Their names in the model.
-        settings (nn.Module): The model without anything that is trained.
-    """
-
-    def __init__(self, *parts: Part, names: tuple[str, ...], settings: nn.Module):
-        super().__init__()
-        self.model = _with_parts(settings, names, parts)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) to (N, L, C), class token and the like first."""
-        model = self.model
-        return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
-
-
-class TokenOutput(nn.Module):
-    """What timm's VisionTransformer makes of its last block's tokens.
+class ModelPart(nn.Module):
+    """One step of the forward of timm's VisionTransformer.
 
     Args:
-        *parts (nn.Module): Its parts.
-        names (tuple[str, ...]): Their names in the model.
+        *parts (nn.Module | nn.Parameter): What of the model it needs.
+        names (Sequence[str]): Their names in the model.
         settings (nn.Module): The model without anything that is trained.
+        step (Callable): ``step(model, x)``, to be run on the model with these parts only.
     """
 
-    def __init__(self, *parts: nn.Module, names: tuple[str, ...], settings: nn.Module):
+    def __init__(self, *parts: Part, names: Sequence[str], settings: nn.Module, step: Callable):
         super().__init__()
-        self.model = _with_parts(settings, names, parts)
+        self.model = copy.copy(settings)
+        for kind in _KINDS:
+            setattr(self.model, kind, dict(getattr(settings, kind)))
+        for name, part in zip(names, parts, strict=True):
+            setattr(self.model, name, part)
+        self.step = step
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, L, C) to what the model returns, tokens or, of a distilled DeiT, (N, C)."""
-        return self.model.forward_head(self.model.norm(x))
+        return self.step(self.model, x)
+
+
+def _stem(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W) to tokens (N, L, C) that know their place, class token and the like first."""
+    return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+
+
+def _tail(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """(N, L, C) to what the model returns, tokens or, of a distilled DeiT, (N, C)."""
+    return model.forward_head(model.norm(x))
 
 
 @UNIT_ADAPTERS.register_module(name='timm.VisionTransformer')
@@ -66,40 +64,20 @@ def timm_vision_transformer_units(backbone: nn.Module) -> list[Unit]:
     The stem makes tokens (L, C) of the patches, with the class token, other
     extra tokens and the places. The last block's output passes the final norm.
     """
-    model = backbone.timm_model
-    extra = model.num_prefix_tokens
-    units = [_piece(0, 0, model, _STEM, TokenStem, extra)]
-    for index, block in enumerate(model.blocks):
-        parts = {f'timm_model.blocks.{index}': block}
-        units.append(Unit(1, index, parts, num_extra_tokens=extra))
-    units[-1] = units[-1].with_output(_piece(1, index, model, _TAIL, TokenOutput, extra))
-    return units
+    extra = backbone.timm_model.num_prefix_tokens
+    paths, compose = _piece(backbone.timm_model, _STEM, _stem)
+    stem = Unit.of(backbone, 0, 0, *paths, compose=compose, num_extra_tokens=extra)
+    *units, last = stage_units(backbone, ['timm_model.blocks'], num_extra_tokens=extra)
+    paths, compose = _piece(backbone.timm_model, _TAIL, _tail)
+    return [stem, *units, last.with_output(backbone, *paths, compose=compose)]
 
 
-def _piece(
-    stage: int, index: int, model: nn.Module, names: tuple[str, ...], kind: type, extra: int
-) -> Unit:
-    """A unit of the named parts that a model has."""
-    names = tuple(name for name in names if getattr(model, name, None) is not None)
-    parts = {f'timm_model.{name}': getattr(model, name) for name in names}
-    compose = partial(kind, names=names, settings=_settings(model))
-    return Unit(stage, index, parts, compose=compose, num_extra_tokens=extra)
-
-
-def _settings(model: nn.Module) -> nn.Module:
-    """A model's methods and settings, without its parameters and modules."""
+def _piece(model: nn.Module, names: Sequence[str], step: Callable) -> tuple[list[str], Callable]:
+    """Paths of the named parts that a model has, and what makes a ModelPart of them."""
+    names = [name for name in names if getattr(model, name, None) is not None]
     settings = copy.copy(model)
-    for kind in ('_parameters', '_buffers', '_modules'):
+    for kind in _KINDS:
         absent = {name: None for name, value in getattr(model, kind).items() if value is None}
         setattr(settings, kind, absent)
-    return settings
-
-
-def _with_parts(settings: nn.Module, names: tuple[str, ...], parts: tuple[Part, ...]) -> nn.Module:
-    """A model with some of its parts only, for methods that need no more."""
-    model = copy.copy(settings)
-    for kind in ('_parameters', '_buffers', '_modules'):
-        setattr(model, kind, dict(getattr(settings, kind)))
-    for name, part in zip(names, parts, strict=True):
-        setattr(model, name, part)
-    return model
+    compose = partial(ModelPart, names=names, settings=settings, step=step)
+    return [f'timm_model.{name}' for name in names], compose

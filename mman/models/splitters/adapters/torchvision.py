@@ -68,15 +68,9 @@ def torchvision_vision_transformer_units(backbone: nn.Module) -> list[Unit]:
 
     They hand on tokens (L, C). The final norm follows the last layer.
     """
-    encoder = backbone.encoder
-    stem = {
-        'conv_proj': backbone.conv_proj,
-        'class_token': backbone.class_token,
-        'encoder.pos_embedding': encoder.pos_embedding,
-        'encoder.dropout': encoder.dropout,
-    }
-    units = [Unit(0, 0, stem, compose=PlacedTokens, num_extra_tokens=1)]
-    for index, (name, layer) in enumerate(encoder.layers.named_children()):
-        units.append(Unit(1, index, {f'encoder.layers.{name}': layer}, num_extra_tokens=1))
-    units[-1] = units[-1].with_output(Unit(1, index, {'encoder.ln': encoder.ln}))
+    stem = ('conv_proj', 'class_token', 'encoder.pos_embedding', 'encoder.dropout')
+    units = [Unit.of(backbone, 0, 0, *stem, compose=PlacedTokens, num_extra_tokens=1)]
+    for index, (name, _) in enumerate(backbone.encoder.layers.named_children()):
+        units.append(Unit.of(backbone, 1, index, f'encoder.layers.{name}', num_extra_tokens=1))
+    units[-1] = units[-1].with_output(backbone, 'encoder.ln')
     return units

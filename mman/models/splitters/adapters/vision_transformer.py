@@ -7,7 +7,7 @@ from torch import nn
 from mman.registry import UNIT_ADAPTERS
 from mman.utils import UserError
 
-from ..unit import Unit
+from ..unit import Unit, stage_units
 
 
 class PatchTokens(nn.Module):
@@ -104,17 +104,10 @@ def vision_transformer_units(backbone: nn.Module) -> list[Unit]:
         mode=backbone.interpolate_mode,
         num_extra_tokens=extra,
     )
-    units = [Unit(0, 0, _parts(backbone, stem), compose=embed, num_extra_tokens=extra)]
+    units = [Unit.of(backbone, 0, 0, *stem, compose=embed, num_extra_tokens=extra)]
+    units += stage_units(backbone, ['layers'], num_extra_tokens=extra)
     norms = ['ln1'] if backbone.final_norm else []
     norms += ['ln2'] if backbone.out_type == 'avg_featmap' else []
     finish = partial(TokenOutput, out_type=backbone.out_type, num_extra_tokens=extra)
-    last = len(backbone.layers) - 1
-    for index, layer in enumerate(backbone.layers):
-        output = Unit(1, index, _parts(backbone, norms), compose=finish) if index == last else None
-        parts = {f'layers.{index}': layer}
-        units.append(Unit(1, index, parts, num_extra_tokens=extra, output=output))
+    units[-1] = units[-1].with_output(backbone, *norms, compose=finish)
     return units
-
-
-def _parts(backbone: nn.Module, names: list[str]) -> dict[str, nn.Module | nn.Parameter]:
-    return {name: getattr(backbone, name) for name in names}

@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from mman.apis import cli
+from mman.cli import arguments as cli
 
 
 @pytest.mark.parametrize(

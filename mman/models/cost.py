@@ -78,7 +78,7 @@ def measure(
         y = function(x)
         forward, kept = live.peak - base, live.now - base
         live.reset_peak()
-        is_loss, output, differentiable = y.ndim == 0, _bytes(y), y.requires_grad
+        is_loss, output, differentiable = y.ndim == 0, y.nbytes, y.requires_grad
         held = y.detach() if hold else None  # noqa: F841
         loss = y if is_loss or not differentiable else _Sink.apply(y)
         del y
@@ -90,13 +90,9 @@ def measure(
         forward=forward,
         kept=kept,
         backward=backward,
-        gradients=sum(map(_bytes, gradients)),
+        gradients=sum(t.nbytes for t in gradients),
         output=0 if is_loss else output,
         flops=flops.total,
-        state=sum(map(_bytes, parameters + buffers)),
-        trained=sum(_bytes(p) for p in parameters if p.requires_grad),
+        state=sum(t.nbytes for t in parameters + buffers),
+        trained=sum(p.nbytes for p in parameters if p.requires_grad),
     )
-
-
-def _bytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()

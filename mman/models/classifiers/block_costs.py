@@ -1,24 +1,22 @@
 """Peak bytes and arithmetic of any block that could be cut out of a backbone."""
 
 import itertools
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, cached_property, partial
 
 import torch
-from mmpretrain.structures import DataSample
 from torch import nn
 
+from mman.utils import UserError
 from mman.utils.fake_copy import fake_copy
 
-from ..aux_heads import AuxHead, LocalBatch
+from ..cost import Cost, measure
 from ..recompute import Recompute
 from ..splitters.adapters import find_adapter
 from ..splitters.unit import Unit
-from .cost import Cost, measure
-
-# Labels decide no shape.
-_LABEL = 0
+from .build import aux_head_at, neck_and_head
+from .head_check import placeholder_batch
+from .local_block import neck_and_head_loss
 
 
 class BlockCosts:
@@ -28,48 +26,45 @@ class BlockCosts:
     tensors: it takes no memory, no arithmetic and no GPU.
 
     Args:
-        backbone (nn.Module): The network to cut.
-        units (Sequence[Unit]): Its units, in order, with their output shapes.
-        make_head (Callable): ``make_head(end)`` builds the aux head of a block
-            whose last unit is number ``end``.
-        neck_and_head (nn.Module): The networks of the last block's loss.
-        last_loss (Callable): ``last_loss(neck_and_head, x, batch)`` gives a dict
-            of losses.
-        input_shape (tuple[int, int, int]): (C, H, W) of an image.
-        batch_size (int): Images of a batch.
+        classifier (LocalImageClassifier): With its backbone, neck and head.
+        aux_head (dict): Config of the aux head of every block. Loss weights
+            that depend on the block are those in the middle.
         recompute (Recompute): What is recomputed in the backward pass.
+        units (Sequence[Unit]): All units of the backbone, with shapes.
+        num_blocks (int): K.
+        batch_size (int): Images of a batch.
+
+    Raises:
+        UserError: If there is not one config for all heads.
     """
 
     def __init__(
         self,
-        backbone: nn.Module,
-        units: Sequence[Unit],
-        make_head: Callable[[int], AuxHead],
-        neck_and_head: nn.Module,
-        last_loss: Callable,
-        input_shape: tuple[int, int, int],
-        batch_size: int,
+        classifier: nn.Module,
+        aux_head: dict,
         recompute: Recompute,
+        units: Sequence[Unit],
+        num_blocks: int,
+        batch_size: int,
     ):
+        if not isinstance(aux_head, Mapping):
+            raise UserError(
+                "splitter.strategy='memory' compares blocks by the head they would have: give one "
+                f'model.aux_head for all blocks, not {aux_head!r}'
+            )
         self.units = list(units)
         self.batch_size = batch_size
         self.recompute = recompute
-        self._backbone = backbone
-        self._make_head = make_head
-        self._neck_and_head, self._last_loss = neck_and_head, last_loss
-        self._shapes = [tuple(input_shape), *(unit.final_shape for unit in units)]
-        self._measured: dict[tuple, Any] = {}
-        self._heads: dict[int, Cost] = {}
-        # end -> whether the head there asks for the images in [0, 1]
-        self._asks: dict[int, bool] = {}
-
-    def head(self, end: int) -> Cost:
-        """Cost of the loss of a block whose last unit is number ``end``."""
-        if end not in self._heads:
-            self._heads[end] = (
-                self._measure_last() if end == len(self.units) - 1 else self._measure_head(end)
-            )
-        return self._heads[end]
+        self._classifier = classifier
+        self._make_head = partial(
+            aux_head_at, classifier, aux_head, (num_blocks - 1) // 2, num_blocks, self.units
+        )
+        self._shapes = [classifier.input_shape, *(unit.final_shape for unit in units)]
+        self._measured: dict[tuple, Cost] = {}
+        # end -> whether the head there needs the images in [0, 1]
+        self._needs_image: dict[int, bool] = {}
+        #: Cost of the loss of a block whose last unit is number ``end``.
+        self.head: Callable[[int], Cost] = cache(self._head)
 
     def unit(self, index: int, first: bool, last: bool) -> Cost:
         """Cost of one unit.
@@ -91,8 +86,8 @@ class BlockCosts:
         kept = self.bytes_of(self._shapes[start])
         if end < len(self.units) - 1:
             # The images for the head: normalised, which are a first block's
-            # input, and in [0, 1], if it asks.
-            kept += self.bytes_of(self._shapes[0]) * (bool(start) + self._asks[end])
+            # input, and in [0, 1].
+            kept += self.bytes_of(self._shapes[0]) * (bool(start) + self._needs_image[end])
         peak = 0
         for cost in costs:
             peak = max(peak, kept + cost.forward)
@@ -122,7 +117,7 @@ class BlockCosts:
         """Costs of all units, by whether they are first and last in a block."""
         found = []
         places = list(itertools.product((False, True), repeat=2))
-        with fake_copy(self._backbone) as copied:
+        with fake_copy(self._classifier.backbone) as copied:
             for unit, shape in zip(find_adapter(copied)(copied), self._shapes, strict=False):
                 found.append({place: self._measure_unit(unit, shape, *place) for place in places})
         return found
@@ -136,36 +131,29 @@ class BlockCosts:
             self._measured[key] = measure(module, [module], x, last)
         return self._measured[key]
 
-    def _measure_head(self, end: int) -> Cost:
+    def _head(self, end: int) -> Cost:
+        if end == len(self.units) - 1:
+            modules = nn.ModuleList(neck_and_head(self._classifier))
+            return self._measure_loss(modules, end)
         head = self._make_head(end)
+        self._needs_image[end] = head.needs_image
         key = (repr(head), head.context.feature_shape)
         if key not in self._measured:
             self._measured[key] = self._measure_loss(head, end)
-        cost, self._asks[end] = self._measured[key]
-        return cost
+        return self._measured[key]
 
-    def _measure_last(self) -> Cost:
-        cost, _ = self._measure_loss(self._neck_and_head, len(self.units) - 1)
-        return cost
-
-    def _measure_loss(self, head: nn.Module, end: int) -> tuple[Cost, bool]:
-        """Cost of a loss, and whether it asks for the images in [0, 1]."""
+    def _measure_loss(self, head: nn.Module, end: int) -> Cost:
+        last = end == len(self.units) - 1
         with fake_copy(head) as copied:
-            if isinstance(copied, AuxHead):
-                self.recompute.apply_to_head(copied)
-                loss = copied.loss
-            else:
+            if last:
                 self.recompute.apply_to_neck_and_head(copied)
-                loss = partial(self._last_loss, copied)
-            samples = [DataSample().set_gt_label(_LABEL) for _ in range(self.batch_size)]
-            batch = LocalBatch(torch.empty(self.batch_size, *self._shapes[0]), samples)
+            else:
+                self.recompute.apply_to_head(copied)
+            loss = partial(neck_and_head_loss, copied) if last else copied.loss
+            batch = placeholder_batch(self.batch_size, self._shapes[0])
             x = torch.empty(self.batch_size, *self._shapes[end + 1], requires_grad=True)
 
             def total(x):
-                losses = loss(x, batch)
-                return sum(value for key, value in losses.items() if 'loss' in key)
+                return sum(value for key, value in loss(x, batch).items() if 'loss' in key)
 
-            # What is made once per step is not part of a head's cost.
-            with torch.no_grad():
-                total(x)
-            return measure(total, [copied], x), 'image' in vars(batch)
+            return measure(total, [copied], x)

@@ -1,4 +1,7 @@
-"""Arguments that the command-line tools share."""
+"""Arguments that the command-line tools share.
+
+Nothing heavy is imported here, so that ``--help`` and a wrong argument take no time.
+"""
 
 import argparse
 import math
@@ -6,20 +9,21 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
 from mmengine.config import DictAction
 
-from mman.validation import LAUNCHERS
+from mman.utils.errors import UserError
+from mman.utils.launchers import LAUNCHERS
+from mman.utils.new_file import check_new_file
 
 
 class OptionsAction(DictAction):
     """``KEY=VALUE`` pairs, with a malformed pair told as an argument error."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        for pair in values or []:
-            key, equals, _ = pair.partition('=')
-            if not key or not equals:
+        for pair in values:
+            if pair.find('=') < 1:
                 parser.error(f'{option_string} {pair!r} should have the form KEY=VALUE')
         try:
             super().__call__(parser, namespace, values, option_string)
@@ -30,7 +34,7 @@ class OptionsAction(DictAction):
 def config_parser(description: str) -> argparse.ArgumentParser:
     """A parser of a config file and changes to it."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or a name that `mman list` prints')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -39,15 +43,30 @@ def config_parser(description: str) -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='change values of the config, e.g. train_cfg.max_epochs=1 or a.list="[1,2]"',
     )
+    parser.add_argument(
+        '--data',
+        action=DataAction,
+        default=argparse.SUPPRESS,
+        metavar='FOLDER',
+        help='folder of your images, for a config with image_folder (docs/own_folder.md)',
+    )
     return parser
 
 
-def export_parser(description: str, out: str) -> argparse.ArgumentParser:
+class DataAction(argparse.Action):
+    """``--data FOLDER``, short for ``--cfg-options image_folder.root=FOLDER``."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        namespace.cfg_options = {**namespace.cfg_options, 'image_folder.root': value}
+
+
+def export_parser(description: str, out: str, program: bool = True) -> argparse.ArgumentParser:
     """A parser of a config, a checkpoint, a new file and images to compare on.
 
     Args:
         description (str): What the tool does.
         out (str): What the new file should be.
+        program (bool): Whether there is ``--input`` too. Defaults to True.
     """
     parser = config_parser(description)
     parser.add_argument('checkpoint', type=existing_file, help='of training, or published')
@@ -55,6 +74,13 @@ def export_parser(description: str, out: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--images', metavar='FOLDER', help='images to compare the export on [random pixels]'
     )
+    if program:
+        parser.add_argument(
+            '--input',
+            choices=('normalised', 'pixels'),
+            default='normalised',
+            help='float32 images normalised as in training, or uint8 pixels [normalised]',
+        )
     return parser
 
 
@@ -67,11 +93,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         '--launcher', choices=LAUNCHERS, default='none', help='starter of the processes [none]'
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument(
-        '--unsafe-load',
-        action='store_true',
-        help='load checkpoints that can run code; only for files you trust',
-    )
+    _add_unsafe_load(parser)
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,15 +118,15 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every tool takes that loads a trained model."""
     parser.add_argument('checkpoint', type=existing_file, help='checkpoint file')
-    default = 'cuda' if torch.cuda.is_available() else 'cpu'
     parser.add_argument(
-        '--device', type=device, default=default, help='e.g. cpu or cuda:0 [%(default)s]'
+        '--device', type=device, help='e.g. cpu or cuda:0 [cuda if there is a GPU, else cpu]'
     )
-    parser.add_argument(
-        '--unsafe-load',
-        action='store_true',
-        help='load checkpoints that can run code; only for files you trust',
-    )
+    _add_unsafe_load(parser)
+
+
+def _add_unsafe_load(parser: argparse.ArgumentParser) -> None:
+    text = 'load checkpoints that can run code; only for files you trust'
+    parser.add_argument('--unsafe-load', action='store_true', help=text)
 
 
 def add_result_arguments(
@@ -129,37 +151,43 @@ def export_local_rank(local_rank: int) -> None:
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
 
 
-def seed(text: str) -> int:
-    """Type of ``--seed``: what random, numpy and torch all accept."""
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f'{text!r} should be an integer from 0 to 2**32 - 1')
-    return int(text)
+def _number(kind: Callable, is_right: Callable, what: str) -> Callable[[str], Any]:
+    """Type of an argument that is a number of a kind, told in words."""
 
-
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Type of an argument that is an integer from ``minimum`` on."""
-
-    def check(text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f'{text!r} should be an integer from {minimum} on')
-        return int(text)
+    def check(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not is_right(value):
+            raise argparse.ArgumentTypeError(f'{text!r} should be {what}')
+        return value
 
     return check
 
 
-def gib(text: str) -> float:
-    """Type of an argument that is a number of GiB."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f'{text!r} should be a number of GiB above 0')
-    return value
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Type of an argument that is an integer from ``minimum`` on."""
+    return _number(int, lambda value: value >= minimum, f'an integer from {minimum} on')
+
+
+#: Type of ``--seed``: what random, numpy and torch all accept.
+seed = _number(int, lambda value: 0 <= value < 2**32, 'an integer from 0 to 2**32 - 1')
+#: Type of an argument that is a number of GiB.
+gib = _number(float, lambda value: 0 < value < math.inf, 'a number of GiB above 0')
+
+
+def best_device() -> str:
+    """Where models run if ``--device`` does not say it."""
+    import torch
+
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def device(text: str) -> str:
-    """Type of ``--device``."""
+    """Type of ``--device``; torch is imported only where one is given."""
+    import torch
+
     try:
         torch.empty(0, device=text)
     except (RuntimeError, AssertionError) as error:
@@ -182,17 +210,14 @@ def existing_file(text: str) -> str:
     return text
 
 
-def new_file(*suffixes: str):
+def new_file(*suffixes: str) -> Callable[[str], str]:
     """Type of an argument that names a file to write, which must not exist yet."""
 
     def check(text: str) -> str:
-        path = Path(text)
-        if path.suffix not in suffixes:
-            raise argparse.ArgumentTypeError(f'{text!r} should end with {" or ".join(suffixes)}')
-        if path.exists():
-            raise argparse.ArgumentTypeError(f'{text!r} exists already and is not overwritten')
-        if not path.absolute().parent.is_dir():
-            raise argparse.ArgumentTypeError(f'the folder of {text!r} does not exist')
+        try:
+            check_new_file(text, *suffixes)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
         return text
 
     return check

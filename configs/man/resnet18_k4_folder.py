@@ -1,0 +1,12 @@
+_base_ = [
+    '../_base_/models/man_imagenet.py',
+    '../_base_/datasets/image_folder.py',
+    '../_base_/schedules/sgd_bs32_30e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(depth=18),
+    splitter=dict(num_blocks=4),
+    head=dict(in_channels=512),
+)

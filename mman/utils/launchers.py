@@ -1,0 +1,4 @@
+"""What starts distributed processes."""
+
+#: Launchers that MMEngine knows.
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')

@@ -1,0 +1,76 @@
+"""What `pip install` brings: the package, its configs and tools, and the command `mman`."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mmengine
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+pytestmark = [pytest.mark.full, pytest.mark.slow]
+
+HUB = """
+import mman
+from mmengine.hub import get_config
+from mman.apis import get_model, list_models, load_config
+assert 'site-packages' in mman.__file__, mman.__file__
+names = list_models('man/*digits')
+assert names == ['man/resnet20_k10_digits'], names
+cfg = get_config('mman::man/resnet20_k10_digits.py')
+assert cfg.model.type == 'LocalImageClassifier'
+assert len(get_model('man/resnet20_k10_digits').block_units) == 10
+assert load_config('own.py').model.splitter.num_blocks == 5
+"""
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+    """A fresh environment with the wheel, and an empty folder to work in."""
+    folder = tmp_path_factory.mktemp('package')
+    pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
+    source = folder / 'source'
+    # A build leaves files beside the sources.
+    ignore = shutil.ignore_patterns('.*_cache', '.git', '.venv', 'work_dirs', 'data', '_build')
+    shutil.copytree(ROOT, source, symlinks=True, ignore=ignore)
+    build = ['wheel', '-q', '--no-deps', '--no-build-isolation', '-w', folder, source]
+    subprocess.run([*pip, *build], check=True)
+    (wheel,) = folder.glob('*.whl')
+    assert wheel.name.startswith('mman_local-')
+    venv = folder / 'venv'
+    subprocess.run([sys.executable, '-m', 'venv', '--without-pip', venv], check=True)
+    (site,) = venv.glob('lib/python*/site-packages')
+    (site / 'dependencies.pth').write_text(f'{Path(mmengine.__file__).parents[1]}\n')
+    install = ['--python', venv, 'install', '-q', '--no-deps', wheel]
+    subprocess.run([*pip, *install], check=True)
+    work = folder / 'work'
+    work.mkdir()
+    return venv / 'bin', work
+
+
+def run(installed, program, *args):
+    """Run a program of the environment in the empty folder, and return what it printed."""
+    bin, work = installed
+    done = subprocess.run(
+        [bin / program, *args], cwd=work, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_configs_are_found_from_any_folder(installed):
+    text = "_base_ = 'mman::man/resnet20_k10_digits.py'\nmodel = dict(splitter=dict(num_blocks=5))"
+    (installed[1] / 'own.py').write_text(text)
+    run(installed, 'python', '-c', HUB)
+
+
+def test_the_command_trains_tests_and_predicts(installed):
+    name = 'man/resnet20_k10_digits'
+    assert name in run(installed, 'mman', 'list', 'man/').splitlines()
+    text = run(installed, 'mman', 'train', name, '--cfg-options', 'train_cfg.max_epochs=1')
+    assert 'Config:' not in text and 'Local blocks:' in text and 'eta:' in text
+    checkpoint = 'work_dirs/resnet20_k10_digits/epoch_1.pth'
+    top1 = text.partition('accuracy/top1: ')[2].partition(' ')[0]
+    assert top1 and top1 in run(installed, 'mman', 'test', name, checkpoint)
