@@ -31,8 +31,8 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
             Defaults to False.
         needs_image (bool): Whether :meth:`loss` reads ``batch.image``.
             Defaults to False.
-        as_map (nn.Module): Gives the features as a map, (N,
-            *context.map_shape): of tokens the patches, in their grid.
+        as_map (nn.Module): Gives the features as a map (N, C, H, W), whose
+            C, H, W are ``context.map_shape``: of tokens the patches, in their grid.
         pooled (nn.Module): Gives (N, C): the mean of a map; of tokens the class
             token, or their mean without one.
     """
