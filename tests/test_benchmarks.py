@@ -57,6 +57,23 @@ def test_memory_predicts_and_measures_every_variant(tmp_path):
 
 
 @pytest.mark.full
+def test_fair_baselines_counts_all_parts_of_a_batch_and_both_memories(tmp_path):
+    only = ['BP, batch in 4 parts', 'BP, saved tensors on the CPU', 'greedy k16']
+    out = tmp_path / 'fair.json'
+    raw, (headings, *rows) = record_of(
+        'fair_baselines.py', out, 'resnet32', '--batch', 16, '--measure', '--only', *only
+    )
+    bp, parts, cpu, greedy = raw['records']
+    assert [one['name'] for one in raw['records']] == ['BP', *only]
+    assert bp['multiply_adds'] == parts['multiply_adds'] == cpu['multiply_adds']
+    assert greedy['blocks'] == 16 and greedy['multiply_adds'] < bp['multiply_adds']
+    assert all(one['measured'] == pytest.approx(one['device'], rel=0.02) for one in raw['records'])
+    for one, row in zip(raw['records'], rows, strict=True):
+        assert row[3] == f'{(one["device"] + one["host"]) / bp["device"]:.3f}'
+    assert parts['device'] < bp['device'] and cpu['host'] > 0 == greedy['host']
+
+
+@pytest.mark.full
 def test_time_gives_each_variant_a_time_a_round(tmp_path):
     names = ['bp', 'infopro/cross_entropy', 'man', 'man/decoder=resize_first']
     raw, (headings, *rows) = record_of(

@@ -23,6 +23,7 @@ from mman.utils.flop_count import FlopCount
 DATASETS = {
     'CIFAR10': 'CIFAR-10',
     'Digits': 'scikit-learn digits',
+    'FashionMNIST': 'Fashion-MNIST',
     'ImageFolder': 'your own images',
     'ImageNet': 'ImageNet-1k',
     'STL10': 'STL-10',

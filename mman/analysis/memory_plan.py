@@ -17,6 +17,8 @@ from mman.registry import TASK_UTILS, register_all_modules
 from mman.utils.build_errors import named_errors
 from mman.utils.errors import UserError
 
+from .baselines import BASELINES
+
 SMALLEST_BATCH = 2  # BatchNorm needs more than one value per channel.
 
 
@@ -31,6 +33,7 @@ class Variant:
         report (MemoryReport | None): The prediction. Defaults to None, not made yet.
         measured (int | None): Peak bytes of a real iteration; None if none was
             run, or it ran out of memory. Defaults to None.
+        parts (int): Into how many parts a batch is cut. Defaults to 1.
     """
 
     name: str
@@ -38,11 +41,22 @@ class Variant:
     is_config: bool = False
     report: MemoryReport | None = None
     measured: int | None = None
+    parts: int = 1
 
     @property
     def recompute(self) -> str:
         """What is recomputed, as a word or names joined by '+'."""
         return _recompute_name(self.cfg.model.get('recompute', 'none'))
+
+    @property
+    def total(self) -> int:
+        """Predicted peak bytes of device and host together."""
+        return self.report.peak + self.report.host
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of a whole batch."""
+        return self.report.flops * self.parts
 
     def breakdown(self, block: int | None = None) -> dict[str, int]:
         """Bytes by kind at the peak of a block; they sum up to it.
@@ -122,7 +136,8 @@ def plan_memory(
     for variant in variants(cfg):
         tell(f'predicting {variant.name}')
         try:
-            rows.append(replace(variant, report=predicted(variant.cfg, size)))
+            report = predicted(variant.cfg, part_of_batch(size, variant.parts))
+            rows.append(replace(variant, report=report))
         except UserError as error:
             if variant.is_config:
                 raise
@@ -159,11 +174,22 @@ def train_batch(cfg: Config, hint: str = '') -> int:
     return size
 
 
+def part_of_batch(size: int, parts: int) -> int:
+    """Images of one of so many equal parts of a batch.
+
+    Raises:
+        UserError: If there are no such parts of two images or more.
+    """
+    if size % parts or size // parts < SMALLEST_BATCH:
+        raise UserError(f'a batch of {size} has no {parts} equal parts of two images or more')
+    return size // parts
+
+
 def variants(cfg: Config) -> list[Variant]:
     """What to compare ``cfg`` with, itself included, each once.
 
-    BP and BP with recomputation; the config, and its K with recomputation of
-    the units and of all; and the next smaller and larger K above 1.
+    All :data:`.BASELINES`; the config, and its K with recomputation of the
+    units and of all; and the next smaller and larger K above 1.
 
     Raises:
         UserError: If the config has no local blocks, no ``optim_wrapper``, or
@@ -173,23 +199,32 @@ def variants(cfg: Config) -> list[Variant]:
     if cfg.get('optim_wrapper') is None:
         raise UserError('optim_wrapper is missing: the state of the optimizers takes memory too')
     count, own = model.num_blocks, cfg.model.get('recompute', 'none')
-    wanted = [(1, 'none'), (1, 'block'), (count, own), (count, 'block'), (count, 'all')]
+    wanted = [(count, own), (count, 'block'), (count, 'all')]
     wanted += [(other, own) for other in _neighbours(cfg, model)]
-    found: dict[tuple, Variant] = {}
+    listed = [(1, one.words, one.config(cfg), one.parts) for one in BASELINES]
     for num_blocks, recompute in wanted:
-        key = (num_blocks, Recompute(recompute).parts)
         name = 'BP' if num_blocks == 1 else f'K = {num_blocks}'
-        name += f', recompute {_recompute_name(recompute)}' if key[1] else ''
-        is_config = key == (count, Recompute(own).parts)
+        name += f', recompute {_recompute_name(recompute)}' if Recompute(recompute).parts else ''
         changed = copy.deepcopy(cfg)
         changed.model.recompute = recompute
-        if num_blocks != count and num_blocks == 1:
-            changed.model.splitter = dict(type='LocalBlockSplitter', num_blocks=1)
-        elif num_blocks != count:
+        if num_blocks != count:
             changed.model.splitter.num_blocks = num_blocks
-        variant = Variant(name + (' (config)' if is_config else ''), changed, is_config)
+        listed.append((num_blocks, name, changed, 1))
+    found: dict[tuple, Variant] = {}
+    for num_blocks, name, changed, parts in listed:
+        key = _what_differs(changed, num_blocks, parts)
+        is_config = key == _what_differs(cfg, count, 1)
+        name += ' (config)' if is_config else ''
+        variant = Variant(name, changed, is_config, parts=parts)
         found.setdefault(key, variant)
     return list(found.values())
+
+
+def _what_differs(cfg: Config, num_blocks: int, parts: int) -> tuple:
+    """What tells variants of one config apart."""
+    model, wrapper = cfg.model, cfg.optim_wrapper.get('type')
+    recomputed = Recompute(model.get('recompute', 'none')).parts
+    return num_blocks, recomputed, model.get('save_on_cpu', False), wrapper, parts
 
 
 def _recompute_name(recompute) -> str:
@@ -232,7 +267,8 @@ def predicted(cfg: Config, batch_size: int) -> MemoryReport:
 def measured(row: Variant, batch_size: int, device: str) -> Variant:
     """The row with the peak bytes of a real iteration, None if memory ran out."""
     try:
-        return replace(row, measured=measure_memory(row.cfg, batch_size, device))
+        size = part_of_batch(batch_size, row.parts)
+        return replace(row, measured=measure_memory(row.cfg, size, device))
     except torch.OutOfMemoryError:
         return row
 

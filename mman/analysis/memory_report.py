@@ -5,6 +5,7 @@ from itertools import groupby
 
 from matplotlib.lines import Line2D
 
+from .baselines import PARTS_NOTE
 from .memory_plan import MemoryOverview, Variant
 from .plots import new_figure, save_png, whole_numbers
 from .tables import markdown_table, mebibytes, write_csv
@@ -13,6 +14,10 @@ MIB, GIB = 2**20, 2**30
 NOTE = (
     'Counted are live tensors: workspaces of kernels and what an allocator keeps in reserve come '
     'on top.'
+)
+HOST_NOTE = (
+    'The peak is of the device, host what is kept in its memory besides; "/ BP" is of both '
+    'together. Copies between them take time that FLOPs do not show.'
 )
 DEVICES = {'cuda': 'CUDA allocator', 'cpu': 'live bytes, CPU'}
 # Distinct in grey as well: colours differ in lightness, and hatches besides.
@@ -30,7 +35,7 @@ FARTHEST_LINE = 2
 def memory_text(overview: MemoryOverview) -> str:
     """Both tables and all notes."""
     tables = f'{peak_table(overview)}\n\n{block_table(overview)}\n'
-    return '\n'.join([tables, NOTE, *overview.notes])
+    return '\n'.join([tables, NOTE, HOST_NOTE, PARTS_NOTE, *overview.notes])
 
 
 def fits(row: Variant, budget: float) -> str:
@@ -50,9 +55,10 @@ def _cells(row: Variant, overview: MemoryOverview) -> dict[str, str]:
     cells = {
         'training': row.name,
         'peak': mebibytes(report.peak),
-        '/ BP': f'{report.peak / bp.report.peak:.3f}' if bp else '-',
+        'host': mebibytes(report.host),
+        '/ BP': f'{row.total / bp.total:.3f}' if bp else '-',
         **{kind: mebibytes(size) for kind, size in row.breakdown().items()},
-        'FLOPs / BP': f'{report.flops / bp.report.flops:.3f}' if bp else '-',
+        'FLOPs / BP': f'{row.flops / bp.flops:.3f}' if bp else '-',
     }
     if overview.budget is not None:
         cells[f'fits {overview.budget:g} GiB'] = fits(row, overview.budget)
@@ -89,16 +95,17 @@ def write_memory(path: str, overview: MemoryOverview) -> None:
     for row in overview.rows:
         report = row.report
         same = dict(training=row.name, num_blocks=len(report.blocks), recompute=row.recompute)
-        same['batch_size'] = overview.batch_size
-        total = same | dict(block='all', end='', peak=report.peak)
-        total |= row.breakdown() | dict(flops=report.flops)
+        same |= dict(batch_size=overview.batch_size, parts=row.parts)
+        total = same | dict(block='all', end='', peak=report.peak, host=report.host)
+        total |= row.breakdown() | dict(flops=row.flops)
         if overview.budget is not None:
             total |= dict(budget=round(overview.budget * GIB), fits=fits(row, overview.budget))
         if overview.device is not None:
             total |= dict(measured=row.measured, measured_by=DEVICES[overview.device])
         lines.append(total)
         for k, (block, end) in enumerate(zip(report.blocks, report.ends, strict=True)):
-            lines.append(same | dict(block=k, end=end, peak=block.peak) | row.breakdown(k))
+            one = dict(block=k, end=end, peak=block.peak, host=block.host)
+            lines.append(same | one | row.breakdown(k))
     write_csv(path, lines)
 
 

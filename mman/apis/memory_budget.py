@@ -237,7 +237,7 @@ class _Search:
         """What is alive whichever block runs: weights, optimizer, the loader's batch."""
         trained = sum(p.nbytes for p in self.model.parameters() if p.requires_grad)
         state_per_byte = self.bp.optimizer / trained
-        heads = [costs.head(end) for end in ends[:-1]]
+        heads = [costs.head(*span) for span in _spans(ends)[:-1]]
         # A byte a pixel.
         images = costs.batch_size * math.prod(self.model.input_shape)
         plain = self.bp.parameters + self.bp.buffers + self.bp.optimizer + images

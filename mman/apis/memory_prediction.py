@@ -27,11 +27,14 @@ class BlockMemory:
         peak (int): Everything alive.
         gradients (int): Of the parameters.
         activations (int): Activations, their gradients, the batch.
+        host (int): What is kept in the host's memory, at the most; not part of the
+            others. Defaults to 0.
     """
 
     peak: int
     gradients: int
     activations: int
+    host: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class MemoryReport:
         parameters (int): Of backbone and heads.
         buffers (int): Of backbone and heads.
         optimizer (int): State of the optimizers.
-        blocks (tuple[BlockMemory, ...]): The peak of every block.
+        blocks (tuple[BlockMemory, ...]): The peak of every block that trains.
         flops (int): Floating-point operations of the iteration.
-        ends (tuple[str, ...]): The last unit of every block.
+        ends (tuple[str, ...]): The last unit of each of them.
     """
 
     parameters: int
@@ -63,6 +66,11 @@ class MemoryReport:
     def peak(self) -> int:
         """Peak bytes of the iteration."""
         return self.blocks[self.worst].peak
+
+    @property
+    def host(self) -> int:
+        """Peak bytes on the host of what ``model.save_on_cpu`` moves there."""
+        return max(block.host for block in self.blocks)
 
 
 def predict_memory(cfg: Config, batch_size: int) -> MemoryReport:
@@ -157,7 +165,8 @@ def _report(model: nn.Module, cfg: Config, batch_size: int) -> MemoryReport:
     with FlopCount() as flops, LiveBytes([*steady, train.data['inputs']], gradients) as live:
 
         def close_block(*_) -> None:
-            found.append(BlockMemory(live.peak, live.at_peak, live.peak - live.at_peak - base))
+            activations = live.peak - live.at_peak - base
+            found.append(BlockMemory(live.peak, live.at_peak, activations, live.host_peak))
             live.reset_peak()
 
         handles = [block.register_forward_pre_hook(close_block) for block in model.local_blocks]
@@ -172,9 +181,9 @@ def _report(model: nn.Module, cfg: Config, batch_size: int) -> MemoryReport:
         optimizer=_bytes(optimizer),
         # What came before the first block is the preparation of the batch, and the
         # last round of an accumulation is the one that counts.
-        blocks=tuple(found[-model.num_blocks :]),
+        blocks=tuple(found[-len(model.trained_blocks) :]),
         flops=flops.total // count,
-        ends=tuple(model.block_ends),
+        ends=tuple(model.block_ends[k] for k in model.trained_blocks),
     )
 
 

@@ -1,13 +1,27 @@
 """Counting the bytes of live tensors, however they came to be."""
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
+
+_host = False
+
+
+@contextmanager
+def host_bytes() -> Iterator[None]:
+    """Tensors made inside are in the host's memory, also where the device is the host."""
+    global _host
+    before, _host = _host, True
+    try:
+        yield
+    finally:
+        _host = before
 
 
 class LiveBytes(TorchDispatchMode):
@@ -25,6 +39,9 @@ class LiveBytes(TorchDispatchMode):
         now (int): Bytes alive at this moment.
         peak (int): The most there were since the start or :meth:`reset_peak`.
         at_peak (Any): What ``watch`` returned at that moment.
+        host_now (int): Bytes alive of tensors made within :func:`host_bytes`,
+            which ``now`` and ``peak`` leave out.
+        host_peak (int): The most of them since the start or :meth:`reset_peak`.
     """
 
     def __init__(
@@ -33,7 +50,7 @@ class LiveBytes(TorchDispatchMode):
         watch: Callable[[], Any] = lambda: None,
     ):
         super().__init__()
-        self.now = self.peak = 0
+        self.now = self.peak = self.host_now = self.host_peak = 0
         self._known = WeakIdKeyDictionary()
         self._watch = lambda: None
         for tensor in existing:
@@ -43,6 +60,7 @@ class LiveBytes(TorchDispatchMode):
     def reset_peak(self) -> None:
         """Forget the peak so far."""
         self.peak, self.at_peak = self.now, self._watch()
+        self.host_peak = self.host_now
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -57,10 +75,17 @@ class LiveBytes(TorchDispatchMode):
             return
         size = storage.nbytes()
         self._known[storage] = size
-        self.now += size
-        if self.now > self.peak:
-            self.peak, self.at_peak = self.now, self._watch()
-        weakref.finalize(storage, self._free, size)
+        if _host:
+            self.host_now += size
+            self.host_peak = max(self.host_peak, self.host_now)
+        else:
+            self.now += size
+            if self.now > self.peak:
+                self.peak, self.at_peak = self.now, self._watch()
+        weakref.finalize(storage, self._free, size, _host)
 
-    def _free(self, size: int) -> None:
-        self.now -= size
+    def _free(self, size: int, host: bool) -> None:
+        if host:
+            self.host_now -= size
+        else:
+            self.now -= size

@@ -20,4 +20,6 @@ def arch_name(backbone: dict) -> str:
     if backbone['type'] == 'VisionTransformer':
         # mmpretrain calls the usual ones by the name of DeiT.
         return backbone['arch'].replace('deit-', 'vit-')
+    if backbone['type'] == 'MLP':
+        return f'mlp{len(backbone["widths"])}x{backbone["widths"][0]}'
     return f'resnet{backbone["depth"]}'

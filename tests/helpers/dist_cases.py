@@ -11,6 +11,7 @@ from torch import nn
 from mman.engine.hooks import MomentumUpdateHook
 from mman.engine.wrappers import LocalDistributedDataParallel
 from mman.models import MomentumAuxHead
+from mman.models.classifiers.resting import resting_parts
 from mman.registry import register_all_modules
 from mman.utils.live_bytes import LiveBytes
 from tests.helpers.settings import build_model, random_batch, start_heads
@@ -41,9 +42,11 @@ CASES = {
     'bfloat16': ('dgl-manpp', dict(type='BlockAmpOptimWrapper', dtype='bfloat16')),
     'imagenet': ('infopro-imagenet', dict()),
     'predsim': ('predsim', dict(backbone='vit')),
+    'resting': ('greedy', dict(train_blocks=(1, 2))),
+    'flat-resting': ('man-greedy', dict(reducer='flat', train_blocks=(1, 3))),
 }
 #: Those of the fast tests.
-FEW = ['accumulation', 'flat-groups']
+FEW = ['accumulation', 'flat-groups', 'resting']
 REST = [case for case in CASES if case not in FEW]
 
 
@@ -63,6 +66,11 @@ def build(case: str, dtype: torch.dtype) -> nn.Module:
     if special.get('frozen'):
         for name, p in model.backbone.named_parameters():
             p.requires_grad_('conv1' not in name)
+    if 'train_blocks' in special:
+        model.trained_blocks = special['train_blocks']
+        for part in resting_parts(model):
+            part.requires_grad_(False)
+        model.train()
     return model
 
 
@@ -146,6 +154,9 @@ def train_one_process(case: str, world: int) -> list[dict]:
             batch = model._local_batch(data['inputs'], data['data_samples'])
             x = data['inputs']
             for block in model.local_blocks:
+                if block.index not in model.trained_blocks:
+                    x = nn.Sequential(*block.layers)(x).detach()
+                    continue
                 with torch.autocast('cpu', torch.bfloat16, enabled='dtype' in special):
                     x, losses = block(x, batch)
                 (BaseModel.parse_losses(model, losses)[0] / factor).backward()
@@ -174,7 +185,7 @@ def train_one_process(case: str, world: int) -> list[dict]:
 def _average(model: nn.Module, before: dict[str, torch.Tensor] | None) -> None:
     """EMA of every momentum unit, from the parameters now or before the step."""
     for k, head in enumerate(model.aux_heads):
-        if not isinstance(head, MomentumAuxHead):
+        if not isinstance(head, MomentumAuxHead) or k not in model.trained_blocks:
             continue
         (path,) = model.block_units[k + 1][0].parts
         source = dict(model.backbone.get_submodule(path).named_parameters())

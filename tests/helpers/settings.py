@@ -24,6 +24,9 @@ PREDSIM = dict(type='PredSimAuxHead', prediction_weight=0.5)
 # One depth for all blocks: what a split costs is reckoned with the head of the block in the middle.
 AUGLOCAL = dict(type='AugLocalAuxHead', depth=3, tau=0.0)
 
+# Both losses show, whatever the scale of the features.
+FEATURES = dict(type='FeatureReconstructionAuxHead', reconstruction_weight=0.5)
+
 # name -> config of a head that goes alone, in MAN and in MAN++
 HOSTS = {
     'infopro': INFOPRO,
@@ -31,6 +34,7 @@ HOSTS = {
     'dgl': DGL,
     'predsim': PREDSIM,
     'auglocal': AUGLOCAL,
+    'features': FEATURES,
 }
 
 
@@ -45,6 +49,7 @@ METHODS = {
     'manpp': _momentum('scaled', host=INFOPRO),
     **{f'man-{name}': _momentum('sum', host=HOSTS[name]) for name in list(HOSTS)[1:]},
     **{f'manpp-{name}': _momentum('scaled', host=HOSTS[name]) for name in list(HOSTS)[1:]},
+    'mono-forward': dict(type='LinearAuxHead', bias=False),
     'dgl-manpp': dict(type='DGLAuxHead', variant='manpp'),
     'infopro-conv-first': dict(INFOPRO, decoder='conv_first'),
     'infopro-imagenet': dict(INFOPRO, type='InfoProImageNetAuxHead'),
@@ -116,12 +121,17 @@ BACKBONES = {
         ),
         24,
     ),
+    # Dropout draws from one generator for all that runs; test_mlp.py has it.
+    'mlp': (
+        dict(type='MLP', in_features=768, widths=[24] * 8, norm_cfg=dict(type='BN1d')),
+        24,
+    ),
 }
 
 # Backbones that return a vector need no neck.
-WITHOUT_NECK = ('vit',)
+WITHOUT_NECK = ('vit', 'mlp')
 
-MAPS, TOKENS = 'cifar_resnet20', 'vit'
+MAPS, TOKENS, VECTORS = 'cifar_resnet20', 'vit', 'mlp'
 WRAPPERS = ('man', 'manpp', None)
 # The losses of one host with other layers; how it sees tokens is the host's.
 VARIANTS = ('dgl-manpp', 'infopro-conv-first', 'infopro-imagenet', 'infopro-contrast')
@@ -145,9 +155,12 @@ def _in_turn(shift: int, backbone: str) -> list[tuple[str, str]]:
 #: Hosts, wrappers, and maps or tokens know nothing of each other. So they are covered pairwise:
 #: every host and every wrapper is on both kinds.
 FAST = [*_in_turn(0, MAPS), *_in_turn(1, TOKENS), ('manpp-two-units', TOKENS)]
+FAST += [('mono-forward', VECTORS), ('predsim', VECTORS)]
 _HOSTED = {_wrapped(wrapper, host) for wrapper in WRAPPERS for host in HOSTS}
 # They are no pair of a host and a wrapper.
-_OTHERS = [method for method in METHODS if method not in (*_HOSTED, 'manpp-two-units')]
+_OTHERS = [
+    method for method in METHODS if method not in (*_HOSTED, 'manpp-two-units', 'mono-forward')
+]
 #: What goes in no wrapper, and MAN for all that does.
 ONE_WRAPPED = [*HOSTS, 'man', *_OTHERS]
 #: Every method at least once, and those that are no such pair on both kinds.
@@ -157,6 +170,7 @@ CASES = [
     ('manpp-two-units', MAPS),
     *((method, MAPS) for method in _OTHERS),
     *((method, TOKENS) for method in _OTHERS if method not in VARIANTS),
+    ('man-greedy', VECTORS),
 ]
 #: Those with what is recomputed; on tokens everything or nothing.
 RECOMPUTED = [(*case, part) for case in CASES for part in ('none', 'all')] + [
@@ -167,12 +181,12 @@ FAST_RECOMPUTED = [(*case, ('none', 'all')[i % 2]) for i, case in enumerate(FAST
     ('man', MAPS, 'block')
 ]
 #: The backbones whose units are the hardest to cut: of several parts, of many maps, of tokens.
-FAST_BACKBONES = ('densenet', 'swin', 'vit')
+FAST_BACKBONES = ('densenet', 'swin', 'vit', 'mlp')
 # Cut by the adapter of others and made of their blocks: test_units is enough for them.
 _RELATIVES = ('resnet50', 'resnetv1d50', 'resnet_cifar18', 'resnext50')
 #: The backbones that are trained, and those that are by one method, as methods do not know them.
 TRAINED = [name for name in BACKBONES if name not in _RELATIVES]
-OTHER_BACKBONES = [name for name in TRAINED if name not in (MAPS, TOKENS)]
+OTHER_BACKBONES = [name for name in TRAINED if name not in (MAPS, TOKENS, VECTORS)]
 #: Every case, and MAN on every other backbone.
 ALL = CASES + [('man', name) for name in OTHER_BACKBONES]
 
@@ -189,7 +203,7 @@ def in_tiers(rows, fast) -> list:
 
 def image_size(backbone: str) -> int:
     """Side of the images a backbone is tested on; VGG's widths cannot be made small."""
-    return {'cifar_resnet20': 16, 'vit': 16, 'vgg13_bn': 32}.get(backbone, 64)
+    return {'cifar_resnet20': 16, 'vit': 16, 'mlp': 16, 'vgg13_bn': 32}.get(backbone, 64)
 
 
 def model_cfg(

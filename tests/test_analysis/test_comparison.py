@@ -22,6 +22,8 @@ from tests.helpers.settings import model_cfg, random_batch
 from tests.helpers.stand_in_runner import make_runner, step
 from tests.helpers.tables import cells
 
+WAYS = ('', *(f'-accumulate{n}' for n in (2, 4, 8)), '-cpu', '-backward-step')
+BASELINE_ROWS = [f'bp{way}{more}_k1' for way in WAYS for more in ('', '-checkpoint')]
 DIGITS = 'configs/man/resnet20_k10_digits.py'
 
 
@@ -36,7 +38,8 @@ def test_methods_replace_the_head_and_hooks_and_nothing_else():
     rows = candidates_of(cfg, methods=['greedy', 'man_auglocal'], num_blocks=[4, 5])
     assert cfg.to_dict() == before
     assert list(rows) == [
-        *('bp_k1', 'bp-checkpoint_k1', 'greedy_k4', 'greedy_k5'),
+        *BASELINE_ROWS,
+        *('greedy_k4', 'greedy_k5'),
         *('man_auglocal_k4', 'man_auglocal_k5'),
     ]
     greedy, man = rows['greedy_k5'].cfg.to_dict(), rows['man_auglocal_k4'].cfg.to_dict()
@@ -45,7 +48,7 @@ def test_methods_replace_the_head_and_hooks_and_nothing_else():
     assert greedy['custom_hooks'] == [own]
     assert man['custom_hooks'] == [own, dict(type='MomentumUpdateHook', decay=0.995)]
     assert man['model']['aux_head']['host']['type'] == 'AugLocalAuxHead'
-    for name in ('bp_k1', 'bp-checkpoint_k1'):
+    for name in BASELINE_ROWS:
         plain = rows[name].cfg
         assert 'aux_head' not in plain.model and plain.custom_hooks == [own]
         assert plain.model.splitter == dict(type='LocalBlockSplitter', num_blocks=1)
@@ -87,10 +90,10 @@ def test_the_command_line_comes_before_the_config():
     section = dict(methods=[dict(name='a', base='greedy'), 'dgl'], num_blocks=[3], seeds=[7, 8])
     cfg = small_config(comparison=section)
     rows, seeds = make_grid(cfg)
-    assert [row.name for row in rows][2:] == ['a_k3', 'dgl_k3'] and seeds == [7, 8]
+    assert [row.name for row in rows][12:] == ['a_k3', 'dgl_k3'] and seeds == [7, 8]
     assert all('comparison' not in row.cfg for row in rows)
     rows, seeds = make_grid(cfg, ['a', 'predsim'], [2, 5], [1])
-    assert [row.name for row in rows][2:] == ['a_k2', 'a_k5', 'predsim_k2', 'predsim_k5']
+    assert [row.name for row in rows][12:] == ['a_k2', 'a_k5', 'predsim_k2', 'predsim_k5']
     assert seeds == [1] and len(runs.make_runs(rows, [1], None)) == 5
     # Without either: K of the splitter, the seed 0.
     rows, seeds = make_grid(small_config(), ['greedy'])
@@ -111,7 +114,7 @@ def test_other_keys_of_a_head_are_merged_into_its_base():
         (dict(methods=['absent.py']), {}, "'absent.py' should be an existing"),
         (dict(methods=['cifar_resnet']), {}, 'has no model.aux_head'),
         (dict(methods=['greedy', 'greedy']), {}, "methods has 'greedy' more than once"),
-        (dict(methods=['bp']), {}, "'bp', which is a row of every comparison"),
+        (dict(methods=['bp-cpu']), {}, "'bp-cpu', which is a row of every comparison"),
         (dict(num_blocks=[1]), {}, 'num_blocks=1 should be an integer from 2'),
         (dict(seeds=[1, 1]), {}, 'seeds has 1 more than once'),
         ({}, dict(comparison=dict(method=['greedy'])), 'comparison.method is unknown'),
@@ -154,22 +157,26 @@ def test_a_row_that_cannot_be_built_is_named():
         predict_cost(row, 8)
 
 
-def test_checkpointing_trains_the_weights_of_bp():
-    """Why the row of checkpointing is not trained: all bits are the same after real steps."""
+def test_rows_that_are_not_trained_have_the_weights_of_bp():
+    """All bits are the same after real steps."""
     rows = candidates_of(methods=['greedy'])
+    names = [name for name in BASELINE_ROWS if rows[name].trained_as == 'bp_k1']
+    assert len(names) == 6 and rows['greedy_k4'].trained_as == 'greedy_k4'
+    assert [rows[name].trained_as for name in BASELINE_ROWS if name not in names] == [None] * 6
     weights = []
-    for name in ('bp_k1', 'bp-checkpoint_k1'):
+    for name in names:
         torch.manual_seed(0)
         model = build_local_model(rows[name].cfg)
         model.init_weights()
-        runner = make_runner(model)
+        runner = make_runner(model, type=rows[name].cfg.optim_wrapper.type)
         start = model.state_dict()['backbone.conv1.weight'].clone()
         for seed in range(4):
             step(runner, random_batch(seed=seed))
         weights.append(model.state_dict())
         assert not torch.equal(start, weights[-1]['backbone.conv1.weight'])
-    for key, value in weights[0].items():
-        assert torch.equal(value, weights[1][key]), key
+    for others in weights[1:]:
+        for key, value in weights[0].items():
+            assert torch.equal(value, others[key]), key
     costs = [predict_cost(rows[name], 64) for name in ('bp_k1', 'bp-checkpoint_k1')]
     assert costs[1].peak < 0.7 * costs[0].peak and costs[1].flops > costs[0].flops
 
@@ -224,7 +231,7 @@ def test_rows_take_turns(monkeypatch, tmp_path):
     monkeypatch.setattr(times, 'WARM_UP', 0)
     monkeypatch.setattr(TurnTaker, 'turns', [])
     monkeypatch.setattr(times, 'timed', lambda work, device: (work(), len(TurnTaker.turns))[1])
-    rows = [SimpleNamespace(name=name) for name in 'abc']
+    rows = [SimpleNamespace(name=name, parts=1) for name in 'abc']
     path = tmp_path / 'times.json'
 
     def kept(rows, rounds):
@@ -235,7 +242,7 @@ def test_rows_take_turns(monkeypatch, tmp_path):
     assert found == dict(a=[1, 6, 8], b=[2, 4, 9], c=[3, 5, 7])
     # They are kept, and measured anew, all of them side by side, once one is missing.
     assert kept(rows[:2], 3) == found and len(TurnTaker.turns) == 9
-    kept([*rows, SimpleNamespace(name='d')], 3)
+    kept([*rows, SimpleNamespace(name='d', parts=1)], 3)
     assert len(TurnTaker.turns) == 21
     kept(rows, 2)
     assert len(TurnTaker.turns) == 27
@@ -250,7 +257,7 @@ def made_up(errors, seconds=None):
     host = dict(_delete_=True, type='LinearAuxHead')
     man = dict(name='man_greedy', base='man', aux_head=dict(host=host))
     found = candidates_of(small_config(comparison=dict(methods=['greedy', man])))
-    assert tuple(found) == names
+    found = {name: found[name] for name in names}
     costs = {
         name: MemoryReport(
             *(4 * 1234 * (k + 1), 0, 0, (BlockMemory(2**20 * (10 - k), 0, 0),)),
@@ -297,6 +304,22 @@ def test_the_table_and_its_values_by_hand():
     assert found[3]['error_std'] is None and found[3]['minus_host_mean'] == 0.5
     assert found[2]['peak_bytes'] == 8 * 2**20
     assert found[3]['time_over_bp'] == pytest.approx(3.5)
+
+
+def test_costs_of_a_batch_in_parts_and_of_tensors_on_the_host():
+    found = candidates_of(methods=['greedy'])
+    names = ('bp_k1', 'bp-accumulate4_k1', 'bp-cpu_k1')
+    costs = {
+        name: MemoryReport(0, 0, 0, (BlockMemory(peak << 20, 0, 0, host << 20),), flops, ('3.2',))
+        for name, peak, host, flops in zip(names, (10, 4, 2), (0, 0, 12), (80, 20, 80), strict=True)
+    }
+    rows = make_rows([found[name] for name in names], {'bp_k1': {0: 1.0}}, costs, {})
+    bp, accumulated, cpu = cells(comparison_table(rows, 1))
+    assert [row['peak / BP'] for row in (bp, accumulated, cpu)] == ['1.000', '0.400', '1.400']
+    assert (cpu['peak, MiB'], cpu['host, MiB']) == ('2.0', '12.0')
+    assert [row['FLOPs / BP'] for row in (bp, accumulated, cpu)] == ['1.000'] * 3
+    errors = [row['top-1 error, %'] for row in (bp, accumulated, cpu)]
+    assert errors == ['1.00', '-', '1.00 (of BP)']
 
 
 def test_a_row_without_runs_is_marked():

@@ -21,9 +21,15 @@ from tests.helpers.tables import cells, csv_rows
 
 BATCH, BUDGET = 32, 0.005
 PARTS = ('parameters', 'gradients', 'optimizer', 'buffers', 'activations')
-NAMES = [
+WAYS = [
     'BP',
-    'BP, recompute block',
+    *(f'BP, batch in {n} parts' for n in (2, 4, 8)),
+    'BP, saved tensors on the CPU',
+    'BP, steps in the backward pass',
+]
+BP = [name + suffix for name in WAYS for suffix in ('', ', recompute block')]
+NAMES = [
+    *BP,
     'K = 4 (config)',
     'K = 4, recompute block',
     'K = 4, recompute all',
@@ -71,7 +77,9 @@ def test_both_outputs_have_every_row(planned):
     assert 'Predicted peak of a training iteration, batch size 32, in MiB:\n' in planned.out
     assert f'memory_budget of {BUDGET} GiB at batch' in planned.out
     ks = [int(line['num_blocks']) for line in planned.totals.values()]
-    assert ks[:-1] == [1, 1, 4, 4, 4, 3, 5]
+    assert ks[:-1] == [1] * 12 + [4, 4, 4, 3, 5]
+    parts = [int(line['parts']) for line in planned.totals.values()]
+    assert parts == [1, 1, 2, 2, 4, 4, 8, 8] + [1] * 10
     assert len(planned.lines) == len(ks) + sum(ks)
 
 
@@ -100,9 +108,10 @@ def test_the_bytes_of_the_csv_and_of_the_table(planned):
         blocks = [one for one in planned.lines if one['training'] == name][1:]
         assert [int(one['block']) for one in blocks] == list(range(len(blocks)))
         assert max(int(one['peak']) for one in blocks) == peak
-        for key in ('peak', *PARTS):
+        for key in ('peak', 'host', *PARTS):
             assert row[key] == f'{int(line[key]) / 2**20:,.1f}'
-        assert row['/ BP'] == f'{peak / int(bp["peak"]):.3f}'
+        assert row['/ BP'] == f'{(peak + int(line["host"])) / int(bp["peak"]):.3f}'
+        assert (int(line['host']) > 0) == ('on the CPU' in name)
         assert row['FLOPs / BP'] == f'{int(line["flops"]) / int(bp["flops"]):.3f}'
         fits = 'yes' if peak <= BUDGET * 2**30 else 'no'
         assert row[f'fits {BUDGET} GiB'] == line['fits'] == fits
@@ -121,7 +130,21 @@ def test_blocks_of_the_config(planned):
     ends = [line['end'] for line in planned.lines if line['training'] == 'K = 4 (config)'][1:]
     assert planned.blocks[-1]['last unit'] == ends[-1] == '3.2'
     assert planned.blocks[0]['block'].startswith('0')
-    assert max(float(row['peak']) for row in planned.blocks) == float(planned.rows[2]['peak'])
+    (own,) = [row for row in planned.rows if row['training'].endswith('(config)')]
+    assert max(float(row['peak']) for row in planned.blocks) == float(own['peak'])
+
+
+@pytest.mark.full
+def test_cheap_ways_of_backpropagation(planned):
+    peaks = {name: int(line['peak']) for name, line in planned.totals.items()}
+    flops = {name: int(line['flops']) for name, line in planned.totals.items()}
+    for suffix in ('', ', recompute block'):
+        names = [name + suffix for name in WAYS]
+        assert [*map(peaks.get, names[:4])] == sorted(map(peaks.get, names[:4]), reverse=True)
+        assert peaks[names[4]] < peaks[names[0]] and peaks[names[5]] <= peaks[names[0]]
+        # The same products, whenever they are computed.
+        assert {flops[name] for name in names} == {flops[names[0]]}
+    assert 'BatchNorm sees one part at a time' in planned.out
 
 
 def recomputing(count):
@@ -135,15 +158,15 @@ def recomputing(count):
         (
             dict(num_blocks=4, strategy='uniform', recompute='block'),
             [
-                *('BP', 'BP, recompute block', 'K = 4, recompute block (config)'),
+                *(*BP, 'K = 4, recompute block (config)'),
                 *('K = 4, recompute all', 'K = 3, recompute block', 'K = 5, recompute block'),
             ],
         ),
-        (dict(ends=['1.2', '3.2']), [*NAMES[:2], 'K = 2 (config)', *recomputing(2)]),
-        (dict(num_blocks=9, stem='fused'), [*NAMES[:2], 'K = 9 (config)', *recomputing(9)]),
+        (dict(ends=['1.2', '3.2']), [*BP, 'K = 2 (config)', *recomputing(2)]),
+        (dict(num_blocks=9, stem='fused'), [*BP, 'K = 9 (config)', *recomputing(9)]),
         (
             dict(num_blocks=1, strategy='uniform'),
-            ['BP (config)', 'BP, recompute block', 'BP, recompute all', 'K = 2'],
+            ['BP (config)', *BP[1:], 'BP, recompute all', 'K = 2'],
         ),
     ],
 )
@@ -164,7 +187,13 @@ def test_a_row_that_cannot_be_had_is_told():
     del model['aux_head']
     overview = plan_memory(small_config(model=model), batch_size=2)
     assert overview.batch_size == 2 and 'K = 2' not in [row.name for row in overview.rows]
-    (note,) = overview.notes
+    *others, note = overview.notes
+    assert others == [
+        f'No row for BP, batch in {n} parts{suffix}: a batch of 2 has no {n} equal parts of two '
+        'images or more'
+        for n in (2, 4, 8)
+        for suffix in ('', ', recompute block')
+    ]
     assert note.startswith('No row for K = 2: model.aux_head is missing')
     assert memory_text(overview).endswith(note)
 

@@ -4,6 +4,7 @@ import re
 import runpy
 import shutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 
@@ -31,9 +32,16 @@ PAPERS = {
     'auglocal': 'https://arxiv.org/abs/2402.17318',
     'bp': 'https://doi.org/10.1038/323533a0',
     'dgl': 'https://arxiv.org/abs/1901.08164',
+    'feature_reconstruction': 'https://arxiv.org/abs/2212.14215',
     'greedy': 'https://arxiv.org/abs/1812.11446',
     'infopro': 'https://arxiv.org/abs/2101.10832',
+    'mono_forward': 'https://arxiv.org/abs/2501.09238',
     'predsim': 'https://arxiv.org/abs/1901.06656',
+}
+# network -> features from layer to layer, and whether hidden ones have BatchNorm
+MLPS = {
+    'mlp2x1000': ([784, 1000, 1000, 10], False),
+    'mlp3x1024': ([784, 1024, 1024, 1024, 10], True),
 }
 # network on ImageNet -> torchvision's weights, which say what the network has and costs
 TORCHVISION = {
@@ -186,6 +194,12 @@ def test_parameters_and_flops_at_inference(models):
         if name in VITS:
             parameters, width = VITS[name]
             assert macs == vit_macs(width), model.name
+        if name in MLPS:
+            widths, normed = MLPS[name]
+            assert macs == sum(a * b for a, b in pairwise(widths)), model.name
+            # Biases, and a scale and a shift of BatchNorm; Mono-Forward's projection has no bias.
+            parameters = macs + sum(widths[1:]) + 2 * normed * sum(widths[1:-1])
+            parameters -= 10 * model.name.startswith('mono_forward/')
         if name in CIFAR_PARAMETERS:
             parameters, side = CIFAR_PARAMETERS[name], SIDES[found['Training Data']]
             assert macs == cifar_macs(int(name.removeprefix('resnet')), side), model.name

@@ -265,8 +265,8 @@ def test_heads_for_maps_see_the_patches_in_their_grid(cfg, extra):
 def test_tokens_that_lie_in_no_grid_like_the_image_are_refused(type):
     with pytest.raises(ValueError, match='17 patch tokens of block 0 do not lie in a grid'):
         _head(type, (17, 64))
-    with pytest.raises(ValueError, match='neither a map .C, H, W. nor tokens'):
-        _head(type, (64,))
+    with pytest.raises(ValueError, match='neither a map .C, H, W. nor tokens .L, C. nor a vec'):
+        _head(type, (2, 2, 2, 2))
 
 
 def test_a_norm_that_cannot_be_built_is_named():

@@ -29,14 +29,14 @@ ROWS = RECOMPUTED[::3]
 @pytest.mark.parametrize(('method', 'backbone', 'recompute'), in_tiers(ROWS, ROWS[1:8:4]))
 def test_blocks_cost_what_a_whole_iteration_says(method, backbone, recompute):
     """Every block's peak and the sum of arithmetic, against the prediction of the whole."""
-    tokens = backbone == 'vit'
-    ends = ['1.0', '1.3', '1.4', '1.7'] if tokens else ['1.0', '2.1', '3.0', '3.2']
+    deep = backbone in ('vit', 'mlp')
+    ends = ['1.0', '1.3', '1.4', '1.7'] if deep else ['1.0', '2.1', '3.0', '3.2']
     cfg = model_cfg(method, backbone, recompute=recompute, ends=ends)
     report = predict_memory(Config(dict(model=cfg, optim_wrapper=WRAPPER)), 32)
     model = MODELS.build(cfg)
     units = [unit for block in model.block_units for unit in block]
     costs = BlockCosts(model, cfg['aux_head'], Recompute(recompute), units, 4, 32)
-    spans = _spans([1, 4, 5, 8] if tokens else [1, 5, 7, 9])
+    spans = _spans([1, 4, 5, 8] if deep else [1, 5, 7, 9])
     steady = report.parameters + report.buffers + report.optimizer
     images = 32 * 3 * 16 * 16  # as bytes
     for span, block in zip(spans, report.blocks, strict=True):

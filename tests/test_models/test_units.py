@@ -12,7 +12,7 @@ from mman.models.splitters.shapes import shaped_units
 from mman.registry import MODELS, UNIT_ADAPTERS
 from mman.utils import UserError
 from tests.helpers.cutting import check_units
-from tests.helpers.settings import BACKBONES, FAST_BACKBONES, in_tiers
+from tests.helpers.settings import BACKBONES, FAST_BACKBONES, image_size, in_tiers
 
 
 def _backbone(name):
@@ -29,7 +29,7 @@ every_backbone = pytest.mark.parametrize('name', in_tiers(BACKBONES, FAST_BACKBO
 
 @every_backbone
 def test_units_in_a_row_are_the_backbone(name):
-    check_units(_backbone(name), 64)
+    check_units(_backbone(name), image_size(name))
 
 
 DENSE = dict(growth_rate=4, depths=[3, 1], init_channels=8)
@@ -77,14 +77,15 @@ def test_relatives_have_units_too(cfg, count):
 def test_shapes_are_those_of_a_real_pass_and_the_pass_leaves_no_trace(name):
     backbone = _backbone(name)
     before = copy.deepcopy(backbone.state_dict())
-    shaped = shaped_units(backbone, _units(backbone), (3, 64, 64))
+    size = image_size(name)
+    shaped = shaped_units(backbone, _units(backbone), (3, size, size))
     for key, value in backbone.state_dict().items():
         assert torch.equal(value, before[key]), key
-    x = torch.randn(2, 3, 64, 64)
+    x = torch.randn(2, 3, size, size)
     for unit in shaped:
         x = unit.module(x)
         assert unit.output_shape == tuple(x.shape[1:])
-    assert unit.final_shape == tuple(backbone(torch.randn(2, 3, 64, 64))[-1].shape[1:])
+    assert unit.final_shape == tuple(backbone(torch.randn(2, 3, size, size))[-1].shape[1:])
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,8 @@ def test_shapes_are_those_of_a_real_pass_and_the_pass_leaves_no_trace(name):
         ('convnext', (1, 1, 2, 1)),
         ('swin', (1, 2, 2)),
         ('vit', (8,)),
+        # Seven layers after the first, and the dropout before the classifier.
+        ('mlp', (8,)),
     ],
 )
 def test_units_are_named_by_stage_and_index(name, stages):

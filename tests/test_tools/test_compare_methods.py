@@ -139,9 +139,10 @@ def test_a_second_start_does_what_is_left(project, first):
     assert [f'{r["method"]}_k{r["num_blocks"]}_seed{r["seed"]}' for r in runs] == NAMES
     assert [float(r['top1']) for r in runs] == [result(project, name)['top1'] for name in NAMES]
     table = cells((out / 'comparison.md').read_text())
-    assert [row['method'] for row in table] == ['bp', 'bp-checkpoint', 'greedy', 'man_greedy']
+    assert [row['method'] for row in table][:2] == ['bp', 'bp-checkpoint']
+    assert [row['method'] for row in table][12:] == ['greedy', 'man_greedy']
     assert not any('failed' in row['top-1 error, %'] for row in table)
-    assert re.fullmatch(r'[+-]\d+\.\d\d', table[3]['- host'])
+    assert re.fullmatch(r'[+-]\d+\.\d\d', table[13]['- host'])
 
 
 @pytest.mark.full

@@ -11,7 +11,7 @@ from mman.apis.memory_prediction import MemoryReport
 from mman.registry import register_all_modules
 from mman.utils.errors import UserError
 
-from ..memory_plan import predicted
+from ..memory_plan import part_of_batch, predicted
 from ..tables import write_csv
 from .figure import draw_comparison
 from .grid import Candidate, check_comparable, make_grid
@@ -59,14 +59,22 @@ def compare_methods(
     MMLogger.get_instance('compare_methods', log_level='WARNING')
     register_all_modules()
     init_default_scope(cfg.get('default_scope', 'mman'))
-    runs = make_runs(candidates, seeds, work_dir)
-    check_configs(runs)
     size, costs, ends = cfg.train_dataloader.batch_size, {}, {}
-    for one in candidates:
+    check_configs(make_runs(candidates, seeds, work_dir))
+    for one in list(candidates):
         tell(f'predicting {one.name}')
-        costs[one.name] = predict_cost(one, size)
+        try:
+            costs[one.name] = predict_cost(one, size)
+        except UserError as error:
+            if one.trained_as == one.name:
+                raise
+            # A recipe that clips gradients, for one, cannot step in the backward pass.
+            tell(f'no row for {error}')
+            candidates.remove(one)
+            continue
         if one.num_blocks > 1:
             ends[one.num_blocks] = costs[one.name].ends
+    runs = make_runs(candidates, seeds, work_dir)
     write_configs(runs)
     failed = _train_missing(runs, jobs, tell)
     times = {}
@@ -92,13 +100,13 @@ def compare_methods(
 
 
 def predict_cost(candidate: Candidate, batch_size: int) -> MemoryReport:
-    """What an iteration takes, from one on fake tensors.
+    """What an iteration takes, from one on fake tensors; of a batch in parts one part.
 
     Raises:
         UserError: If it cannot be built or run; names the candidate.
     """
     try:
-        return predicted(candidate.cfg, batch_size)
+        return predicted(candidate.cfg, part_of_batch(batch_size, candidate.parts))
     except UserError as error:
         raise UserError(f'{candidate.name} cannot be trained: {error}') from error
 

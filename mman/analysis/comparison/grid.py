@@ -13,13 +13,14 @@ from mman.utils.config_names import CONFIGS
 from mman.utils.errors import UserError
 from mman.validation import class_name
 
+from ..baselines import BASELINES, Baseline
 from ..memory_plan import train_batch
 
 BASES = CONFIGS / '_base_' / 'models'
 #: Keys of ``model`` that are the network's, whichever method trains it.
 NETWORK = ('type', 'backbone', 'splitter', 'input_shape', 'neck', 'head', 'data_preprocessor')
-#: Names of the two rows of backpropagation.
-BP, BP_CHECKPOINT = 'bp', 'bp-checkpoint'
+#: Name of the row of backpropagation.
+BP = BASELINES[0].name
 KEYS = ('methods', 'num_blocks', 'seeds')
 SPEC_KEYS = ('name', 'base', 'aux_head')
 NEEDED = ('optim_wrapper', 'train_cfg', 'test_cfg', 'test_dataloader', 'test_evaluator')
@@ -36,6 +37,7 @@ METHODS = (
         ),
     ),
     'predsim',
+    'feature_reconstruction',
     'auglocal',
     *('man', 'man_dgl', 'man_predsim', 'man_auglocal'),
     *('manpp', 'manpp_dgl', 'manpp_predsim', 'manpp_auglocal'),
@@ -66,17 +68,31 @@ class Candidate:
         num_blocks (int): K.
         cfg (Config): The config of its runs, without a seed.
         hooks (list[dict]): The method's own among ``cfg.custom_hooks``.
+        baseline (Baseline | None): If it is one. Defaults to None.
     """
 
     method: str
     num_blocks: int
     cfg: Config
     hooks: list[dict]
+    baseline: Baseline | None = None
 
     @property
     def name(self) -> str:
         """Unique in a comparison."""
         return f'{self.method}_k{self.num_blocks}'
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts a batch is cut."""
+        return self.baseline.parts if self.baseline else 1
+
+    @property
+    def trained_as(self) -> str | None:
+        """Name of the candidate that gives its weights; None if none is trained for it."""
+        if self.baseline is None:
+            return self.name
+        return f'{BP}_k1' if self.baseline.keeps_weights else None
 
     @property
     def momentum_head(self) -> Mapping | None:
@@ -128,10 +144,8 @@ def make_grid(
     seeds = list(seeds or section.get('seeds') or [0])
     _require_once('seeds', seeds)
     plain = _without_methods(cfg, found)
-    bp = [(BP, 'none'), (BP_CHECKPOINT, 'block')]
-    pairs = [(Method(name, dict(recompute=parts), []), 1) for name, parts in bp]
-    pairs += [(method, k) for method in found for k in count]
-    return [_candidate(plain, *pair) for pair in pairs], seeds
+    rows = [Candidate(one.name, 1, one.config(plain), [], one) for one in BASELINES]
+    return [*rows, *(_candidate(plain, method, k) for method in found for k in count)], seeds
 
 
 def check_comparable(cfg: Config) -> None:
@@ -177,7 +191,7 @@ def read_method(spec: str | Mapping[str, Any]) -> Method:
             f'{", ".join(SPEC_KEYS)}, the first two needed'
         )
     name = spec['name']
-    if name in (BP, BP_CHECKPOINT):
+    if name in [one.name for one in BASELINES]:
         raise UserError(f'comparison.methods has {name!r}, which is a row of every comparison')
     if not re.fullmatch(r'[\w.+-]+', name):
         raise UserError(
@@ -258,9 +272,7 @@ def _candidate(plain: Config, method: Method, num_blocks: int) -> Candidate:
     cfg = copy.deepcopy(plain)
     cfg.model.update(ConfigDict(copy.deepcopy(method.model)))
     cfg.custom_hooks = [*cfg.custom_hooks, *copy.deepcopy(method.hooks)]
-    if num_blocks == 1:
-        cfg.model.splitter = dict(type='LocalBlockSplitter', num_blocks=1)
-    elif cfg.model.splitter.get('ends') is None:
+    if cfg.model.splitter.get('ends') is None:
         cfg.model.splitter.num_blocks = num_blocks
     return Candidate(method.name, num_blocks, cfg, method.hooks)
 

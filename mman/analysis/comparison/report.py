@@ -9,20 +9,25 @@ from mmengine.config import Config
 
 from mman.apis.memory_prediction import MemoryReport
 
+from ..baselines import PARTS_NOTE
 from ..tables import markdown_table, mebibytes
 from ..timing import device_name
-from .grid import BP, BP_CHECKPOINT, Candidate, host_of
+from .grid import BP, Candidate, host_of
 
 COUNTED = (
     'Error: mean ± sample standard deviation of the top-1 error on the test set, of the weights '
     'after the last epoch. "- BP" and "- host": how much larger it is than that of BP, and of the '
     'row with the very head that a momentum head hosts; mean ± standard deviation of the '
     'differences by seed.',
-    'bp-checkpoint is BP that recomputes every unit in the backward pass. Its weights are those of '
-    'BP, bit for bit, so it was not trained again.',
+    'Rows of bp are BP that takes less memory: -checkpoint recomputes every unit in the backward '
+    'pass, -cpu keeps saved tensors on the CPU, -backward-step steps each parameter once its '
+    'gradient is there. Their weights are those of BP, bit for bit, so they were not trained '
+    'again. -accumulateN has the batch in N parts and was not trained: costs only.',
+    PARTS_NOTE,
     'Peak: bytes of live tensors in a training iteration, predicted on fake tensors: parameters, '
     'buffers, gradients, optimizer state, activations, the batch; not the workspace of kernels or '
-    'the reserve of an allocator.',
+    'the reserve of an allocator. Host: what is kept in the memory of the CPU besides; "peak / BP" '
+    'is of both together. Copies between them take time that FLOPs do not show.',
     'Parameters: while training, heads and momentum units included. FLOPs: of matrix products and '
     'convolutions in an iteration, a multiplication and an addition counting two.',
 )
@@ -51,8 +56,7 @@ def make_rows(
     bp = next(one.name for one in candidates if one.method == BP)
     rows = []
     for one in candidates:
-        # Checkpointing is not trained: every bit of its weights is that of BP.
-        trained = bp if one.method == BP_CHECKPOINT else one.name
+        trained = one.trained_as
         own, host = errors.get(trained, {}), host_of(candidates, one)
         cost, times = costs[one.name], seconds.get(one.name)
         ratios = [a / b for a, b in zip(times, seconds[bp], strict=True)] if times else None
@@ -67,12 +71,13 @@ def make_rows(
                 host=host,
                 **_spread('minus_host', _differences(own, errors.get(host, {}))),
                 peak_bytes=cost.peak,
-                peak_over_bp=cost.peak / costs[bp].peak,
+                cpu_bytes=cost.host,
+                peak_over_bp=(cost.peak + cost.host) / costs[bp].peak,
                 seconds_per_iteration=median(times) if times else None,
                 time_over_bp=median(ratios) if ratios else None,
                 parameters=cost.parameters // FLOAT32,
-                flops=cost.flops,
-                flops_over_bp=cost.flops / costs[bp].flops,
+                flops=cost.flops * one.parts,
+                flops_over_bp=cost.flops * one.parts / costs[bp].flops,
             )
         )
     return rows
@@ -148,9 +153,10 @@ def comparison_table(rows: Sequence[dict], num_seeds: int) -> str:
     """
     lines = []
     for row in rows:
-        error = _spread_text(row, 'error', '.2f') or 'failed'
-        if error != 'failed':
-            error += ' (of BP)' if row['method'] == BP_CHECKPOINT else ''
+        name = f'{row["method"]}_k{row["num_blocks"]}'
+        error = _spread_text(row, 'error', '.2f') or ('failed' if row['error_of'] else '-')
+        if row['seeds']:
+            error += ' (of BP)' if row['error_of'] != name else ''
             missing = row['seeds'] < num_seeds
             error += f' ({row["seeds"]} of {num_seeds} seeds)' if missing else ''
         lines.append(
@@ -161,6 +167,7 @@ def comparison_table(rows: Sequence[dict], num_seeds: int) -> str:
                 '- BP': _spread_text(row, 'minus_bp', '+.2f') if row['num_blocks'] > 1 else '',
                 '- host': _spread_text(row, 'minus_host', '+.2f'),
                 'peak, MiB': mebibytes(row['peak_bytes']),
+                'host, MiB': mebibytes(row['cpu_bytes']),
                 'peak / BP': f'{row["peak_over_bp"]:.3f}',
                 'time / BP': f'{row["time_over_bp"] or 0:.2f}',
                 'parameters': f'{row["parameters"]:,}',

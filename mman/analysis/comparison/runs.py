@@ -15,7 +15,7 @@ from mmengine.config import Config
 
 from mman.utils.errors import UserError
 
-from .grid import BP_CHECKPOINT, Candidate
+from .grid import Candidate
 
 #: What a process trains a run with.
 PROGRAM = ('-m', 'mman.analysis.comparison.run')
@@ -75,9 +75,10 @@ class Run:
 def make_runs(candidates: Sequence[Candidate], seeds: Sequence[int], folder: Path) -> list[Run]:
     """All runs of a comparison, all candidates of a seed before the next seed.
 
-    Checkpointing is not trained: it gives the weights of BP, bit for bit.
+    Of the ways of backpropagation BP alone is trained: some give its weights, bit for bit, and of
+    others it is the costs that are wanted.
     """
-    trained = [one for one in candidates if one.method != BP_CHECKPOINT]
+    trained = [one for one in candidates if one.trained_as == one.name]
     return [Run(one, seed, folder) for seed in seeds for one in trained]
 
 

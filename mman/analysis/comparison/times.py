@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from mman.apis.random_batch import RandomBatchTraining
 from mman.utils.atomic_file import write_atomically
 
+from ..memory_plan import part_of_batch
 from ..timing import device_name, in_turns, timed
 from .grid import Candidate
 
@@ -19,11 +21,17 @@ LEARNING_RATE = 1e-4
 
 
 def training(candidate: Candidate, batch_size: int, device: torch.device) -> RandomBatchTraining:
-    """The training iteration of a candidate on random images."""
+    """The training iteration of a candidate on random images; of a batch in parts on one part."""
     cfg = copy.deepcopy(candidate.cfg)
     cfg.optim_wrapper.optimizer.lr = LEARNING_RATE
     # Hooks of the recipe are the same in all candidates.
-    return RandomBatchTraining(cfg, batch_size, device, candidate.hooks)
+    size = part_of_batch(batch_size, candidate.parts)
+    return RandomBatchTraining(cfg, size, device, candidate.hooks)
+
+
+def _steps(training: RandomBatchTraining, count: int) -> None:
+    for _ in range(count):
+        training.step()
 
 
 def kept_times(
@@ -51,16 +59,17 @@ def kept_times(
         if complete and found['device'] == device_name():
             return found['seconds']
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    trials = {}
+    trials, parts = {}, {}
     for one in candidates:
         tell(f'warming up {one.name} on {device}')
         trials[one.name] = training(one, batch_size, device)
+        parts[one.name] = one.parts
         for _ in range(WARM_UP):
             trials[one.name].step()
     tell(f'timing {rounds} rounds')
     seconds: dict[str, list[float]] = {name: [] for name in trials}
     for name in in_turns(list(trials), rounds):
-        seconds[name].append(timed(trials[name].step, device))
+        seconds[name].append(timed(partial(_steps, trials[name], parts[name]), device))
     content = dict(device=device_name(), seconds=seconds)
     write_atomically(path, f'{json.dumps(content)}\n'.encode())
     return seconds

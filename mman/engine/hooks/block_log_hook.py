@@ -21,7 +21,7 @@ class BlockLogHook(Hook):
     device; once per interval their means go, in one read, to
     ``block_losses.jsonl`` beside the log file (one JSON object a line: epoch,
     iter, losses, and grad_norms where gradients are clipped; null where a
-    number is not finite) and to the
+    number is not finite or a block rests) and to the
     visualizer as ``block_loss/K``. The console keeps mmengine's own short line.
 
     Args:
@@ -65,7 +65,8 @@ class BlockLogHook(Hook):
         mean = self._sum / self._count
         # The losses of a rank are those of its own part of the batch.
         all_reduce(mean, op='mean')
-        mean = mean.tolist()
+        model = unwrap(runner.model)
+        mean = _by_block(model, mean)
         norms = runner.optim_wrapper.grad_norms()
         self._sum, self._count = None, 0
         if not is_main_process():
@@ -73,12 +74,18 @@ class BlockLogHook(Hook):
         epoch, step = self._at
         record = dict(epoch=epoch, iter=step, losses=_json_numbers(mean))
         if norms is not None:
-            record['grad_norms'] = _json_numbers(norms.tolist())
+            record['grad_norms'] = _json_numbers(_by_block(model, norms))
         with (Path(runner.log_dir) / self.filename).open('a') as file:
             file.write(json.dumps(record) + '\n')
         if self.visualize:
-            scalars = {f'block_loss/{k}': loss for k, loss in enumerate(mean)}
+            scalars = {f'block_loss/{k}': mean[k] for k in model.trained_blocks}
             runner.visualizer.add_scalars(scalars, step=step)
+
+
+def _by_block(model: torch.nn.Module, values: torch.Tensor) -> list[float]:
+    """The values of the blocks that train as those of all K, NaN where one rests."""
+    found = dict(zip(model.trained_blocks, values.tolist(), strict=True))
+    return [found.get(k, math.nan) for k in range(model.num_blocks)]
 
 
 def _json_numbers(values: list[float]) -> list[float | None]:

@@ -125,7 +125,8 @@ class FiniteGuardHook(Hook):
         found = {k: i for k, i in enumerate(first.tolist()) if i}
         if found:
             start = min(found.values())
-            blocks = ', '.join(f'block{k}' for k, i in found.items() if i == start)
+            numbers = getattr(unwrap(runner.model), 'trained_blocks', range(len(first)))
+            blocks = ', '.join(f'block{numbers[k]}' for k, i in found.items() if i == start)
             raise UserError(
                 f'the loss of {blocks} was not finite in iteration {start}. {self._advice(runner)}'
             )

@@ -12,6 +12,8 @@ from mman.registry import HOOKS
 from mman.utils import UserError
 from mman.utils.unwrap import unwrap
 
+from ..optim import BackwardStepOptimWrapper
+
 
 @HOOKS.register_module()
 class MomentumUpdateHook(Hook):
@@ -64,6 +66,8 @@ class MomentumUpdateHook(Hook):
         self.end_decay = end_decay
         self.schedule = schedule
         self._pairs: list[tuple[MomentumAuxHead, LocalBlock]] = []
+        # For every pair the block whose optimizer says when to update.
+        self._steps: dict[MomentumAuxHead, str] = {}
         self._handles: list = []
 
     def before_train(self, runner: Runner) -> None:
@@ -73,12 +77,25 @@ class MomentumUpdateHook(Hook):
         resumed.
         """
         model = unwrap(runner.model)
-        self._pairs = start_momentum_heads(model)
-        if not self._pairs:
+        pairs = start_momentum_heads(model)
+        if not pairs:
             runner.logger.warning('MomentumUpdateHook: the model has no MomentumAuxHead to update')
+        trained = model.trained_blocks
+        # The head of a block that rests does too; a source that rests has no optimizer.
+        self._pairs = [pair for pair in pairs if pair[0].context.index in trained]
+        self._steps = {
+            head: block.name if block.index in trained else f'block{head.context.index}'
+            for head, block in self._pairs
+        }
         if self.timing == 'pre_step':
             for pair in self._pairs:
-                optimizer = runner.optim_wrapper[pair[1].name].optimizer
+                wrapper = runner.optim_wrapper[self._steps[pair[0]]]
+                if isinstance(wrapper, BackwardStepOptimWrapper):
+                    raise UserError(
+                        "timing='pre_step' of MomentumUpdateHook should be 'post_step' with "
+                        'BackwardStepOptimWrapper, which steps parameter by parameter'
+                    )
+                optimizer = wrapper.optimizer
                 update = partial(self._before_step, runner, [pair])
                 self._handles.append(optimizer.register_step_pre_hook(update))
 
@@ -87,7 +104,11 @@ class MomentumUpdateHook(Hook):
         if self.timing == 'post_step':
             self._update(
                 runner,
-                [p for p in self._pairs if runner.optim_wrapper[p[1].name].should_update()],
+                [
+                    pair
+                    for pair in self._pairs
+                    if runner.optim_wrapper[self._steps[pair[0]]].should_update()
+                ],
             )
 
     def after_train(self, runner: Runner) -> None:

@@ -1,3 +1,4 @@
+from .backward_step_optim_wrapper import BackwardStepOptimWrapper
 from .block_amp_optim_wrapper import BlockAmpOptimWrapper
 from .block_optim_wrapper import BlockOptimWrapper
 from .block_optim_wrapper_dict import BlockOptimWrapperDict
@@ -5,6 +6,7 @@ from .constructor import BlockOptimWrapperConstructor
 from .loss_scaling import JointLossScaler, SharedLossScaler
 
 __all__ = [
+    'BackwardStepOptimWrapper',
     'BlockAmpOptimWrapper',
     'BlockOptimWrapper',
     'BlockOptimWrapperConstructor',

@@ -14,7 +14,7 @@ from .block_optim_wrapper_dict import BlockOptimWrapperDict
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class BlockOptimWrapperConstructor:
-    """Build one optimizer wrapper per local block from one config.
+    """Build one optimizer wrapper per local block that trains, from one config.
 
     Optimizers that have ``fused`` are built with it, unless the config sets
     ``fused`` or ``foreach``.
@@ -52,13 +52,18 @@ class BlockOptimWrapperConstructor:
                 f'BlockOptimWrapperConstructor needs a LocalImageClassifier, not '
                 f'{type(model).__name__}'
             )
-        blocks = model.local_blocks
+        count = model.num_blocks
         for index in self.overrides:
-            if not 0 <= index < len(blocks):
+            if not 0 <= index < count:
                 raise UserError(
-                    f'optim_wrapper.blocks has the key {index}, but blocks are 0 to '
-                    f'{len(blocks) - 1}'
+                    f'optim_wrapper.blocks has the key {index}, but blocks are 0 to {count - 1}'
                 )
+            if index not in model.trained_blocks:
+                raise UserError(
+                    f'optim_wrapper.blocks has the key {index}, but that block rests: '
+                    f'model.train_blocks is {list(model.trained_blocks)}'
+                )
+        blocks = tuple(model.local_blocks[k] for k in model.trained_blocks)
         _check_partition(model, blocks)
         return BlockOptimWrapperDict(**{block.name: self._build(block) for block in blocks})
 

@@ -14,7 +14,7 @@ class FlatReduction:
     iterations that step; others only accumulate.
 
     Args:
-        num_blocks (int): K.
+        num_blocks (int): How many blocks train.
         group_size (int): Neighbouring blocks per all-reduce; the last group
             may be smaller.
     """

@@ -86,12 +86,13 @@ class LocalDistributedDataParallel(nn.Module):
         if self._blocks is None:
             self._blocks = self._prepare(self.module.local_blocks)
         if self.reducer == 'flat' and self._reducing:
-            update = FlatReduction(len(self._blocks), self.blocks_per_reduction)
+            trained = len(self.module.trained_blocks)
+            update = FlatReduction(trained, self.blocks_per_reduction)
             return self.module.train_blocks(self._blocks, data, optim_wrapper, update)
         with ExitStack() as stack:
             if self.reducer == 'ddp' and not self._reducing:
-                for block in self._blocks:
-                    stack.enter_context(block.no_sync())
+                for k in self.module.trained_blocks:
+                    stack.enter_context(self._blocks[k].no_sync())
             return self.module.train_blocks(self._blocks, data, optim_wrapper)
 
     @contextmanager
@@ -134,9 +135,17 @@ class LocalDistributedDataParallel(nn.Module):
             for p in self.module.parameters():
                 dist.broadcast(p.data, src=0)
             return tuple(blocks)
+        trained = self.module.trained_blocks
+        for k, block in enumerate(blocks):
+            # The reducers make the blocks alike that they train.
+            for p in block.parameters() if k not in trained else ():
+                dist.broadcast(p.data, src=0)
         buckets = {} if self.bucket_cap_mb is None else dict(bucket_cap_mb=self.bucket_cap_mb)
         # Without device_ids the inputs are left alone: they are in place.
         # Gradients are not views of the buckets, which would keep both alive.
         return tuple(
-            DistributedDataParallel(block, broadcast_buffers=False, **buckets) for block in blocks
+            DistributedDataParallel(block, broadcast_buffers=False, **buckets)
+            if block.index in trained
+            else block
+            for block in blocks
         )

@@ -2,6 +2,7 @@ from .auglocal import AugLocalAuxHead
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
 from .dgl import DGLAuxHead
+from .feature_reconstruction import FeatureReconstructionAuxHead
 from .infopro import InfoProAuxHead, InfoProImageNetAuxHead
 from .linear import LinearAuxHead
 from .loss_weight import loss_weight, loss_weights
@@ -13,6 +14,7 @@ __all__ = [
     'AuxHead',
     'BlockContext',
     'DGLAuxHead',
+    'FeatureReconstructionAuxHead',
     'InfoProAuxHead',
     'InfoProImageNetAuxHead',
     'LinearAuxHead',

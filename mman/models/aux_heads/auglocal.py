@@ -77,6 +77,11 @@ class AugLocalAuxHead(AuxHead):
         if not isinstance(tau, Real) or isinstance(tau, bool) or not 0 <= tau <= 1:
             raise UserError(f'tau={tau!r} of AugLocalAuxHead should be a number from 0 to 1')
         (self.weight,) = loss_weights(context, weight=weight)
+        if context.is_vector:
+            raise UserError(
+                f'block {context.index} gives vectors {context.feature_shape}, and AugLocalAuxHead '
+                'copies units of maps (C, H, W) or tokens (L, C)'
+            )
         depth = pyramid_depth(context.index, context.num_blocks, depth, tau)
         picks = picked_units(context.end, len(context.next_units), depth)
         copies = _copies(context, [pick - context.end for pick in picks])

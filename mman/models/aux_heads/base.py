@@ -31,22 +31,26 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
             Defaults to False.
         needs_image (bool): Whether :meth:`loss` reads ``batch.image``.
             Defaults to False.
+        uses_block_input (bool): Whether :meth:`loss` reads ``batch.block_input``,
+            so that what the head costs depends on where its block starts.
+            Defaults to False.
         as_map (nn.Module): Gives the features as a map (N, C, H, W), whose
             C, H, W are ``context.map_shape``: of tokens the patches, in their grid.
-        pooled (nn.Module): Gives (N, C): the mean of a map; of tokens the class
-            token, or their mean without one.
+        pooled (nn.Module): Gives (N, C): vectors as they are; the mean of a map;
+            of tokens the class token, or their mean without one.
     """
 
     recompute_parts: dict[str, tuple[str, ...]] = {}
     has_classifier: bool = False
     needs_image: bool = False
+    uses_block_input: bool = False
 
     def __init__(self, context: BlockContext, init_cfg: dict | list | None = None):
         super().__init__(init_cfg)
         # Units belong to the backbone: a head that kept them would keep it alive.
         self.context = dataclasses.replace(context, next_units=())
-        is_map = len(context.feature_shape) == 3
-        self.as_map = nn.Identity() if is_map else TokensToMap(self.context)
+        is_tokens = len(context.feature_shape) == 2
+        self.as_map = TokensToMap(self.context) if is_tokens else nn.Identity()
         self.pooled = Pooled(context.num_extra_tokens)
 
     @abstractmethod

@@ -23,7 +23,7 @@ class BlockContext:
         num_blocks (int): K, the last block included. It has no aux head, so
             there are K - 1 heads.
         feature_shape (tuple[int, ...]): (C, H, W) of what the head is given, or
-            (L, C) if it is tokens.
+            (L, C) if it is tokens, (C,) if it is a vector.
         next_units (tuple[Unit, ...]): The units after the block, in order.
         input_shape (tuple[int, int, int]): (C, H, W) of an image.
         num_classes (int): Number of classes.
@@ -34,6 +34,8 @@ class BlockContext:
         num_extra_tokens (int): How many of the L tokens are no patches of the
             image; they come first, the class token before others. Defaults to
             0.
+        block_input_shape (tuple[int, ...]): Shape of what the block itself is
+            given, of the first one an image. Defaults to ``()``, not known.
     """
 
     index: int
@@ -45,6 +47,7 @@ class BlockContext:
     unit_init_cfg: dict | list | None = None
     end: int = 0
     num_extra_tokens: int = 0
+    block_input_shape: tuple[int, ...] = ()
 
     @property
     def num_heads(self) -> int:
@@ -56,15 +59,20 @@ class BlockContext:
         """C of the features.
 
         Raises:
-            UserError: If they are neither a map nor tokens.
+            UserError: If they are neither a map nor tokens nor a vector.
         """
         shape = self.feature_shape
-        if len(shape) not in (2, 3):
+        if len(shape) not in (1, 2, 3):
             raise UserError(
                 f'block {self.index} gives features of shape {shape}, which are neither a map '
-                '(C, H, W) nor tokens (L, C)'
+                '(C, H, W) nor tokens (L, C) nor a vector (C,)'
             )
-        return shape[0] if len(shape) == 3 else shape[1]
+        return shape[1] if len(shape) == 2 else shape[0]
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether the features are vectors, which have no places."""
+        return len(self.feature_shape) == 1
 
     @property
     def map_shape(self) -> tuple[int, int, int]:
@@ -74,6 +82,11 @@ class BlockContext:
             UserError: If they are neither a map nor tokens in such a grid.
         """
         channels = self.channels
+        if self.is_vector:
+            raise UserError(
+                f'block {self.index} gives vectors {self.feature_shape}, and this aux head needs '
+                'maps (C, H, W) or tokens (L, C)'
+            )
         if len(self.feature_shape) == 3:
             return self.feature_shape
         patches = self.feature_shape[0] - self.num_extra_tokens
@@ -112,6 +125,8 @@ class LocalBatch:
     Attributes:
         target (Tensor): Class indices (N,), or scores (N, num_classes) after mixup.
         image (Tensor): Images in [0, 1], (N, C, H, W), if a head needs them.
+        block_input (Tensor): What the head's block was given, detached; the
+            images for the first one. After :meth:`for_block`.
     """
 
     def __init__(
@@ -135,6 +150,16 @@ class LocalBatch:
         """Say how to come by an image that is not there."""
         hint = ', as the aux head does not set needs_image = True' if name == 'image' else ''
         raise AttributeError(f'the LocalBatch has no {name}{hint}')
+
+    def for_block(self, block_input: torch.Tensor) -> 'LocalBatch':
+        """The batch as the head of one block sees it; all else is shared.
+
+        Args:
+            block_input (Tensor): What the block was given, detached, (N, ...).
+        """
+        batch = copy.copy(self)
+        batch.block_input = block_input
+        return batch
 
     def without_images(self) -> 'LocalBatch':
         """The labels alone."""

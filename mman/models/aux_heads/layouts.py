@@ -26,13 +26,15 @@ class TokensToMap(nn.Module):
 
 
 class Pooled(nn.Module):
-    """(N, C): the mean of a map; of tokens the class token, or their mean without one."""
+    """(N, C): vectors as they are; the mean of a map; the class token, or the mean of tokens."""
 
     def __init__(self, num_extra_tokens: int):
         super().__init__()
         self.num_extra_tokens = num_extra_tokens
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
+        if features.ndim == 2:
+            return features
         if features.ndim == 4:
             return features.mean(dim=(2, 3))
         return features[:, 0] if self.num_extra_tokens else features.mean(dim=1)

@@ -18,12 +18,15 @@ class LinearAuxHead(AuxHead):
     The simplest local loss (Belilovsky et al. 2019; the baseline 'greedy SL'
     of InfoPro, ICLR 2021, section 4). Of tokens it takes the class token, or
     their mean where there is none; with ``norm=dict(type='LN')`` it is the head
-    of MAN++ (TPAMI 2026) for vision transformers.
+    of MAN++ (TPAMI 2026) for vision transformers. On vectors and with ``bias=False``
+    it is the projection of Mono-Forward (arXiv 2501.09238), which predicts by the last
+    one alone: :class:`mman.models.heads.ProjectionClsHead`.
 
     Args:
         context (BlockContext): Where the head stands.
         norm (dict | None): Config of a norm layer of the pooled features, as
             ``dict(type='LN')``. Defaults to None.
+        bias (bool): Of the linear layer. Defaults to True.
         weight (float | list | dict): Weight of the loss, see
             :func:`.loss_weight.loss_weight`. Defaults to 1.0.
         init_cfg (dict | list | None): Defaults to None, torch's own.
@@ -35,13 +38,16 @@ class LinearAuxHead(AuxHead):
         self,
         context: BlockContext,
         norm: dict | None = None,
+        bias: bool = True,
         weight: LossWeight = 1.0,
         init_cfg: dict | list | None = None,
     ):
         super().__init__(context, init_cfg)
+        if not isinstance(bias, bool):
+            raise UserError(f'bias={bias!r} of LinearAuxHead should be True or False')
         (self.weight,) = loss_weights(context, weight=weight)
         self.norm = nn.Identity() if norm is None else _norm(norm, context.channels)
-        self.fc = nn.Linear(context.channels, context.num_classes)
+        self.fc = nn.Linear(context.channels, context.num_classes, bias)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`AuxHead.logits`."""

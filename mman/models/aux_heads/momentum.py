@@ -97,6 +97,7 @@ class MomentumAuxHead(AuxHead):
             raise UserError('aux_head.host should be a host head, not another MomentumAuxHead')
         self.has_classifier = self.host.has_classifier
         self.needs_image = self.host.needs_image
+        self.uses_block_input = self.host.uses_block_input
 
     def init_weights(self) -> None:
         """Initialise the host, and the units where they are 'random'."""
@@ -166,8 +167,10 @@ class MomentumAuxHead(AuxHead):
         if self.num_updates == 0:
             for how, unit, place in self._copies():
                 if how == 'source':
-                    source = sources[place]
-                    torch._foreach_copy_(list(unit.parameters()), list(source.parameters()))
+                    copies, originals = list(unit.parameters()), sources[place].parameters()
+                    # Dropout, for one, has none.
+                    if copies:
+                        torch._foreach_copy_(copies, list(originals))
         self.started = True
 
     def _copies(self) -> list[tuple[str, nn.Module, int]]:

@@ -22,6 +22,9 @@ class PredSimAuxHead(AuxHead):
     loss whose weight is 0 in a block is not computed there, and its network not
     built.
 
+    Of vectors, as an MLP has them, f is what a linear layer C -> C without bias gives,
+    and the weights of the prediction start at zero, both as in the paper's code.
+
     Args:
         context (BlockContext): Where the head stands. Of tokens it sees the patches, as a map.
         similarity_weight (float | list | dict): See
@@ -70,7 +73,7 @@ class PredSimAuxHead(AuxHead):
             context, similarity_weight=similarity_weight, prediction_weight=prediction_weight
         )
         self.has_classifier = bool(self.prediction_weight)
-        shape = context.map_shape
+        shape = context.feature_shape if context.is_vector else context.map_shape
         if self.similarity_weight:
             self.similarity = _similarity_net(shape, similarity_std)
         if self.prediction_weight:
@@ -109,7 +112,7 @@ def similarities(vectors: torch.Tensor) -> torch.Tensor:
 
 
 class _Flat(nn.Module):
-    """All values of a map, (N, C, H, W) to (N, C * H * W), float32 at least."""
+    """All values of a map or vector, (N, C, ...) to (N, D), float32 at least."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(torch.promote_types(x.dtype, torch.float32)).flatten(1)
@@ -122,15 +125,21 @@ class _SpatialStd(nn.Module):
         return x.to(torch.promote_types(x.dtype, torch.float32)).flatten(2).std(dim=2)
 
 
-def _similarity_net(shape: tuple[int, int, int], std: bool) -> nn.Module:
+def _similarity_net(shape: tuple[int, ...], std: bool) -> nn.Module:
     """What gives f; see :class:`PredSimAuxHead`."""
+    if len(shape) == 1:
+        return nn.Sequential(nn.Linear(*shape, *shape, bias=False), _Flat())
     channels, height, width = shape
     summary = _SpatialStd() if std and channels > 3 and height * width > 1 else _Flat()
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), summary)
 
 
-def _prediction_net(shape: tuple[int, int, int], limit: int, num_classes: int) -> nn.Module:
+def _prediction_net(shape: tuple[int, ...], limit: int, num_classes: int) -> nn.Module:
     """The pooling and the linear layer; see :class:`PredSimAuxHead`."""
+    if len(shape) == 1:
+        linear = nn.Linear(*shape, num_classes)
+        nn.init.zeros_(linear.weight)
+        return linear
     channels, *sides = shape
     grid, window = list(sides), [1, 1]
     while channels * grid[0] * grid[1] > limit and max(grid) > 1:

@@ -1,4 +1,5 @@
 from .cifar_resnet import CIFARResNet
+from .mlp import MLP
 from .torchvision_backbone import TorchvisionBackbone
 
-__all__ = ['CIFARResNet', 'TorchvisionBackbone']
+__all__ = ['MLP', 'CIFARResNet', 'TorchvisionBackbone']

@@ -10,6 +10,7 @@ from torch import nn
 from mman.utils import UserError
 from mman.utils.fake_copy import fake_copy
 
+from ..aux_heads import AuxHead
 from ..cost import Cost, measure
 from ..recompute import Recompute
 from ..splitters.adapters import find_adapter
@@ -61,10 +62,12 @@ class BlockCosts:
         )
         self._shapes = [classifier.input_shape, *(unit.final_shape for unit in units)]
         self._measured: dict[tuple, Cost] = {}
+        # Where a head does not look at the block's input, one will do for every start.
+        self._head_by_end: dict[int, AuxHead] = {}
         # end -> whether the head there needs the images in [0, 1]
         self._needs_image: dict[int, bool] = {}
-        #: Cost of the loss of a block whose last unit is number ``end``.
-        self.head: Callable[[int], Cost] = cache(self._head)
+        #: Cost of the loss of the block from unit ``start`` to unit ``end``.
+        self.head: Callable[[int, int], Cost] = cache(self._head)
 
     def unit(self, index: int, first: bool, last: bool) -> Cost:
         """Cost of one unit.
@@ -82,7 +85,7 @@ class BlockCosts:
         they are alive whichever block runs.
         """
         costs = self._span(start, end)
-        head, output = self.head(end), costs[-1].output
+        head, output = self.head(start, end), costs[-1].output
         kept = self.bytes_of(self._shapes[start])
         if end < len(self.units) - 1:
             # The images for the head: normalised, which are a first block's
@@ -102,7 +105,7 @@ class BlockCosts:
 
     def flops(self, start: int, end: int) -> int:
         """Floating-point operations of one iteration of a block."""
-        return sum(cost.flops for cost in self._span(start, end)) + self.head(end).flops
+        return sum(cost.flops for cost in self._span(start, end)) + self.head(start, end).flops
 
     def bytes_of(self, shape: Sequence[int]) -> int:
         """Bytes of a batch of samples of one shape, in float32."""
@@ -131,13 +134,17 @@ class BlockCosts:
             self._measured[key] = measure(module, [module], x, last)
         return self._measured[key]
 
-    def _head(self, end: int) -> Cost:
+    def _head(self, start: int, end: int) -> Cost:
         if end == len(self.units) - 1:
             modules = nn.ModuleList(neck_and_head(self._classifier))
             return self._measure_loss(modules, end)
-        head = self._make_head(end)
+        head = self._head_by_end.get(end)
+        if head is None or head.uses_block_input:
+            head = self._head_by_end[end] = self._make_head(start, end)
         self._needs_image[end] = head.needs_image
-        key = (repr(head), head.context.feature_shape)
+        context = head.context
+        given = context.block_input_shape if head.uses_block_input else None
+        key = (repr(head), context.feature_shape, given)
         if key not in self._measured:
             self._measured[key] = self._measure_loss(head, end)
         return self._measured[key]
@@ -151,6 +158,9 @@ class BlockCosts:
                 self.recompute.apply_to_head(copied)
             loss = partial(neck_and_head_loss, copied) if last else copied.loss
             batch = placeholder_batch(self.batch_size, self._shapes[0])
+            if not last:
+                given = torch.empty(self.batch_size, *head.context.block_input_shape)
+                batch = batch.for_block(given)
             x = torch.empty(self.batch_size, *self._shapes[end + 1], requires_grad=True)
 
             def total(x):

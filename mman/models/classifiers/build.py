@@ -48,10 +48,11 @@ def build_aux_heads(
             f'(num_blocks={num_blocks})'
         )
     units = [unit for block in block_units for unit in block]
-    heads, end = [], -1
+    heads, start = [], 0
     for index, block in enumerate(block_units[:-1]):
-        end += len(block)
-        heads.append(aux_head_at(classifier, aux_head, index, num_blocks, units, end))
+        span = (start, start + len(block) - 1)
+        heads.append(aux_head_at(classifier, aux_head, index, num_blocks, units, *span))
+        start += len(block)
     return heads
 
 
@@ -61,9 +62,10 @@ def aux_head_at(
     index: int,
     num_blocks: int,
     units: Sequence[Unit],
+    start: int,
     end: int,
 ) -> AuxHead:
-    """The head of block ``index`` of ``num_blocks``, if unit number ``end`` is its last."""
+    """The head of block ``index`` of ``num_blocks``, if it goes from unit ``start`` to ``end``."""
     context = BlockContext(
         index=index,
         num_blocks=num_blocks,
@@ -74,6 +76,7 @@ def aux_head_at(
         unit_init_cfg=classifier.backbone.init_cfg,
         end=end,
         num_extra_tokens=units[end].num_extra_tokens,
+        block_input_shape=units[start - 1].output_shape if start else classifier.input_shape,
     )
     where = 'model.aux_head'
     if not isinstance(aux_head, Mapping):

@@ -51,6 +51,25 @@ def checked_num_classes(classifier: ImageClassifier) -> int:
     return classes if classes is not None else expected
 
 
+def checked_train_blocks(numbers: Sequence[int] | None, num_blocks: int) -> tuple[int, ...]:
+    """``model.train_blocks`` in order; all blocks of None.
+
+    Raises:
+        UserError: If it is no list of different blocks, or empty.
+    """
+    if numbers is None:
+        return tuple(range(num_blocks))
+    known = isinstance(numbers, Sequence) and all(
+        type(k) is int and 0 <= k < num_blocks for k in numbers
+    )
+    if not known or not numbers or len(set(numbers)) < len(numbers):
+        raise UserError(
+            f'model.train_blocks={numbers!r} should be None or a list of one or more different '
+            f'blocks, from 0 to {num_blocks - 1}'
+        )
+    return tuple(sorted(numbers))
+
+
 def check_recompute(recompute: Recompute, heads: Iterable[AuxHead], backbone: nn.Module) -> None:
     """Every part that the config names is there, and nobody else recomputes.
 

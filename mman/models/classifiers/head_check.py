@@ -91,6 +91,7 @@ def _try_head(head: AuxHead, input_shape: tuple[int, int, int]) -> None:
     where = f'aux head {names} of block {context.index}'
     with fake_copy(head) as copied:
         batch = placeholder_batch(FAKE_BATCH, input_shape, head.needs_image)
+        batch = batch.for_block(torch.empty(FAKE_BATCH, *context.block_input_shape))
         features = torch.empty(FAKE_BATCH, *context.feature_shape, requires_grad=True)
         try:
             losses = copied.loss(features, batch)

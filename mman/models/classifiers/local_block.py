@@ -68,9 +68,17 @@ class LocalBlock(nn.Module):
             x (Tensor): Detached output of the previous block, or the images.
             batch (LocalBatch): The training batch.
         """
+        batch = batch.for_block(x)
         for layer in self._layers:
             x = layer(x)
         return x.detach(), self._loss(x, batch)
+
+    @torch.no_grad()
+    def rest(self, x: torch.Tensor) -> torch.Tensor:
+        """Output for the next block of one that does not train: no graph, no loss."""
+        for layer in self._layers:
+            x = layer(x)
+        return x
 
 
 def neck_and_head_loss(modules: Sequence[nn.Module], x: torch.Tensor, batch: LocalBatch) -> Losses:

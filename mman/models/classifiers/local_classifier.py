@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -12,15 +13,23 @@ from mman.registry import MODELS, TASK_UTILS
 from mman.utils import UserError
 from mman.utils.build import build_strict
 from mman.utils.build_errors import short
+from mman.utils.saved_on_host import SavedOnHost
 
 from ..aux_heads import LocalBatch
 from ..recompute import Recompute
 from .acceleration import check_compile_options, checked_memory_format
 from .block_costs import BlockCosts
 from .build import build_aux_heads, build_local_blocks, neck_and_head
-from .checks import check_inputs, check_recompute, checked_input_shape, checked_num_classes
+from .checks import (
+    check_inputs,
+    check_recompute,
+    checked_input_shape,
+    checked_num_classes,
+    checked_train_blocks,
+)
 from .head_check import check_aux_heads, check_neck_and_head
 from .local_block import LocalBlock, Losses
+from .resting import resting_parts
 
 
 @MODELS.register_module()
@@ -51,6 +60,14 @@ class LocalImageClassifier(ImageClassifier):
             ``backend``, ...), with which every unit, and every network of the
             aux heads, is compiled by itself; units alike share a graph.
             Defaults to None, not compiled.
+        train_blocks (Sequence[int] | None): Numbers of the blocks to train, as
+            for fine-tuning or one block after the other. The others rest: they
+            run in eval mode and without a graph, none of their parameters or
+            statistics changes, and after the last one that trains none runs.
+            Defaults to None, all.
+        save_on_cpu (bool): Whether what the backward pass needs is kept in the
+            host's memory, see :class:`mman.utils.saved_on_host.SavedOnHost`.
+            Defaults to False.
         neck (dict | None): As in ImageClassifier.
         head (dict): As in ImageClassifier; its ``num_classes`` is that of the
             aux heads too.
@@ -75,6 +92,8 @@ class LocalImageClassifier(ImageClassifier):
         recompute: str | Sequence[str] = 'none',
         memory_format: str = 'contiguous',
         compile: dict | None = None,
+        train_blocks: Sequence[int] | None = None,
+        save_on_cpu: bool = False,
         neck: dict | None = None,
         head: dict | None = None,
         pretrained: str | None = None,
@@ -115,6 +134,12 @@ class LocalImageClassifier(ImageClassifier):
         self.memory_format = checked_memory_format(memory_format)
         if memory_format != 'contiguous':
             self.to(memory_format=self.memory_format)
+        self.trained_blocks = checked_train_blocks(train_blocks, self.num_blocks)
+        for module in resting_parts(self):
+            module.requires_grad_(False)
+        if not isinstance(save_on_cpu, bool):
+            raise UserError(f'model.save_on_cpu={save_on_cpu!r} should be True or False')
+        self.save_on_cpu = save_on_cpu
         self.block_losses: torch.Tensor | None = None
         self._local_blocks: tuple[LocalBlock, ...] | None = None
 
@@ -152,7 +177,8 @@ class LocalImageClassifier(ImageClassifier):
         Returns:
             dict[str, Tensor]: For the log: ``loss`` and whatever else the
             classifier's head reports, and for K > 1 the mean and the largest
-            of the local losses. ``block_losses`` has all K of them.
+            of the local losses. ``block_losses`` has those of all blocks that
+            train, in order; ``loss`` is of the last of these.
         """
         return self.train_blocks(self.local_blocks, data, optim_wrapper)
 
@@ -166,9 +192,10 @@ class LocalImageClassifier(ImageClassifier):
         """:meth:`train_step` over given blocks, which may be wrapped ones.
 
         Args:
-            blocks (Sequence[Callable]): The K blocks, called in order.
+            blocks (Sequence[Callable]): The K blocks, called in order; of one
+                that rests its view is called.
             data (dict | tuple | list): A batch from the data loader.
-            optim_wrapper (OptimWrapperDict): One wrapper per block.
+            optim_wrapper (OptimWrapperDict): One wrapper per block that trains.
             update (Callable | None): ``update(view, wrapper, loss)`` in place
                 of ``wrapper.update_params(loss)``. Defaults to None.
 
@@ -192,11 +219,18 @@ class LocalImageClassifier(ImageClassifier):
         batch = self._local_batch(x, data['data_samples'])
         del data
         losses, log_vars = [], {}
-        for view, block in zip(self.local_blocks, blocks, strict=True):
+        last = self.trained_blocks[-1]
+        for view, block in zip(self.local_blocks[: last + 1], blocks, strict=False):
+            if view.index not in self.trained_blocks:
+                # In the precision of the others.
+                with optim_wrapper[f'block{last}'].optim_context(view):
+                    x = view.rest(x)
+                continue
             wrapper = optim_wrapper[view.name]
             if view is self.local_blocks[-1]:
                 batch = batch.without_images()
-            with wrapper.optim_context(block):
+            saving = SavedOnHost() if self.save_on_cpu else nullcontext()
+            with wrapper.optim_context(block), saving:
                 x, block_losses = block(x, batch)
             loss, log_vars = self.parse_losses(block_losses)
             if update is None:
@@ -208,10 +242,19 @@ class LocalImageClassifier(ImageClassifier):
             losses.append(loss.detach())
             del loss, block_losses
         self.block_losses = torch.stack(losses)
-        if len(losses) > 1:
-            log_vars['local_loss_mean'] = self.block_losses[:-1].mean()
-            log_vars['local_loss_max'] = self.block_losses[:-1].max()
+        local = self.block_losses[:-1] if last == self.num_blocks - 1 else self.block_losses
+        if len(local):
+            log_vars['local_loss_mean'] = local.mean()
+            log_vars['local_loss_max'] = local.max()
         return log_vars
+
+    def train(self, mode: bool = True) -> 'LocalImageClassifier':
+        """Set the mode of all but the blocks that rest, which stay in eval mode."""
+        super().train(mode)
+        for module in resting_parts(self):
+            if isinstance(module, nn.Module):
+                module.eval()
+        return self
 
     def extract_feat(self, inputs: torch.Tensor, stage: str = 'neck') -> tuple:
         """As ImageClassifier, in the model's memory format."""

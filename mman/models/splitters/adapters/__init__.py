@@ -12,6 +12,7 @@ from . import (  # noqa: F401
     convnext,
     densenet,
     inverted_residuals,
+    mlp,
     resnet,
     swin_transformer,
     timm,

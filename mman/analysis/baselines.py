@@ -1,0 +1,79 @@
+"""Cheap ways to save memory that backpropagation has, each alone and with checkpointing.
+
+What local learning saves says something only beside them.
+"""
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+
+from mmengine.config import Config
+
+PARTS_NOTE = (
+    'A batch in parts gives the gradients of the whole one, but BatchNorm sees one part at a time: '
+    'with BatchNorm it is another training.'
+)
+_BACKWARD_STEP = 'BackwardStepOptimWrapper'
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A way to train end to end.
+
+    Args:
+        name (str): As in the names of rows and folders.
+        words (str): What to call it.
+        parts (int): Into how many parts a batch is cut, their gradients
+            accumulated. Defaults to 1.
+        save_on_cpu (bool): ``model.save_on_cpu``. Defaults to False.
+        backward_step (bool): Whether the optimizer steps within the backward
+            pass. Defaults to False.
+        recompute (str): ``model.recompute``. Defaults to 'none'.
+    """
+
+    name: str
+    words: str
+    parts: int = 1
+    save_on_cpu: bool = False
+    backward_step: bool = False
+    recompute: str = 'none'
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether training ends with the weights of backpropagation, bit for bit."""
+        return self.parts == 1
+
+    def config(self, cfg: Config) -> Config:
+        """The config with one block, trained in this way."""
+        changed = copy.deepcopy(cfg)
+        changed.model.splitter = dict(type='LocalBlockSplitter', num_blocks=1)
+        changed.model.recompute = self.recompute
+        changed.model.save_on_cpu = self.save_on_cpu
+        changed.model.train_blocks = None
+        wrapper = changed.optim_wrapper
+        if self.backward_step:
+            wrapper.type = _BACKWARD_STEP
+        elif wrapper.get('type') == _BACKWARD_STEP:
+            wrapper.type = 'BlockOptimWrapper'
+        if self.parts > 1:
+            wrapper.accumulative_counts = self.parts * wrapper.get('accumulative_counts', 1)
+        return changed
+
+
+def _with_checkpointing(one: Baseline) -> Baseline:
+    return dataclasses.replace(
+        one,
+        name=f'{one.name}-checkpoint',
+        words=f'{one.words}, recompute block',
+        recompute='block',
+    )
+
+
+_WAYS = (
+    Baseline('bp', 'BP'),
+    *(Baseline(f'bp-accumulate{n}', f'BP, batch in {n} parts', parts=n) for n in (2, 4, 8)),
+    Baseline('bp-cpu', 'BP, saved tensors on the CPU', save_on_cpu=True),
+    Baseline('bp-backward-step', 'BP, steps in the backward pass', backward_step=True),
+)
+#: Backpropagation first, then with checkpointing, then the others.
+BASELINES = tuple(way for one in _WAYS for way in (one, _with_checkpointing(one)))

@@ -1,0 +1,24 @@
+"""Blocks that do not train: model.train_blocks."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from ..splitters.unit import Part
+from .build import neck_and_head
+
+
+def resting_parts(classifier: nn.Module) -> Iterator[Part]:
+    """The units and the losses' networks of every block that rests.
+
+    Args:
+        classifier (LocalImageClassifier): With its blocks and heads.
+    """
+    for k, units in enumerate(classifier.block_units):
+        if k in classifier.trained_blocks:
+            continue
+        for unit in units:
+            # A Runner may have converted norm layers.
+            yield from unit.within(classifier.backbone).all_parts.values()
+        is_last = k == classifier.num_blocks - 1
+        yield from neck_and_head(classifier) if is_last else [classifier.aux_heads[k]]

@@ -1,0 +1,3 @@
+from .projection_head import ProjectionClsHead
+
+__all__ = ['ProjectionClsHead']

@@ -1,0 +1,18 @@
+from torch import nn
+
+from mman.registry import UNIT_ADAPTERS
+
+from ..unit import Unit
+
+
+@UNIT_ADAPTERS.register_module(name='MLP')
+def mlp_units(backbone: nn.Module) -> list[Unit]:
+    """Units of an MLP: its layers, the first being the stem, and the dropout before the classifier.
+
+    That last unit has no parameters. As a block of its own it leaves the
+    classifier alone, trained on features that all hidden layers made for
+    losses of their own.
+    """
+    stem, *layers = [{f'layers.{i}': layer} for i, layer in enumerate(backbone.layers)]
+    parts = [*layers, {'dropout': backbone.dropout}]
+    return [Unit(0, 0, stem), *(Unit(1, index, part) for index, part in enumerate(parts))]
