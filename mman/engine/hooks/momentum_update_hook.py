@@ -12,6 +12,8 @@ from mman.registry import HOOKS
 from mman.utils import UserError
 from mman.utils.unwrap import unwrap
 
+from ..pipeline import mesh_of
+
 
 @HOOKS.register_module()
 class MomentumUpdateHook(Hook):
@@ -76,6 +78,10 @@ class MomentumUpdateHook(Hook):
         self._pairs = start_momentum_heads(model)
         if not self._pairs:
             runner.logger.warning('MomentumUpdateHook: the model has no MomentumAuxHead to update')
+        if mesh_of(runner.model) is not None:
+            # The two ends of a pair may be in two processes.
+            decay = partial(self.current_decay, runner)
+            self._pairs = runner.model.share_momentum(self._pairs, decay, self.timing)
         if self.timing == 'pre_step':
             for pair in self._pairs:
                 optimizer = runner.optim_wrapper[pair[1].name].optimizer
