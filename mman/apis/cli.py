@@ -147,6 +147,17 @@ def at_least(minimum: int) -> Callable[[str], int]:
     return check
 
 
+def above_zero(text: str) -> float:
+    """Type of an argument that is a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'{text!r} should be a number above 0')
+    return value
+
+
 def gib(text: str) -> float:
     """Type of an argument that is a number of GiB."""
     try:

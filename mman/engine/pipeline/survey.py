@@ -16,7 +16,7 @@ from mman.models.aux_heads import LocalBatch
 from mman.models.classifiers import LocalBlock, LocalImageClassifier
 from mman.utils import UserError
 from mman.utils.fake_copy import FAKE_BATCH, fake_copy
-from mman.utils.flop_count import FlopCount
+from mman.utils.flop_count import FlopCount, OperationCount
 
 _CANNOT_TRY = (
     DataDependentOutputException,
@@ -31,6 +31,7 @@ class BlockSurvey:
 
     Args:
         flops (int): Floating-point operations for one image, both passes.
+        operations (int): Operations that a device is given, whatever the batch.
         output_bytes (int): Of its output, for one image.
         images (bool): Whether its loss asks for the images.
         random (tuple[str, ...]): Operations that draw random numbers.
@@ -38,6 +39,7 @@ class BlockSurvey:
     """
 
     flops: int
+    operations: int
     output_bytes: int
     images: bool
     random: tuple[str, ...]
@@ -101,7 +103,7 @@ def _survey(
     batch = _Watched(torch.empty(FAKE_BATCH, *model.input_shape), samples)
     for p in model.parameters():
         p.grad = None
-    with FlopCount() as flops, _RandomOperations() as drawn:
+    with FlopCount() as flops, OperationCount() as operations, _RandomOperations() as drawn:
         output, losses = block(x, batch)
         loss, _ = model.parse_losses(losses)
         loss.backward()
@@ -116,6 +118,7 @@ def _survey(
     is_last = block is model.local_blocks[-1]
     survey = BlockSurvey(
         flops.total // FAKE_BATCH,
+        operations.total,
         nbytes,
         batch.asked and not is_last,
         tuple(sorted(drawn.names)),
