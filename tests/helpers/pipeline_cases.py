@@ -1,5 +1,6 @@
 """Short trainings through the real Runner, in one process and in a pipeline of several."""
 
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -140,7 +141,15 @@ SPECIAL = {
     ),
     'frozen': ('man-predsim', dict(model=dict(backbone=dict(frozen_stages=1)))),
     'bfloat16': ('man-dgl', dict(type='BlockAmpOptimWrapper', dtype='bfloat16')),
-    'mixup': ('greedy', dict(model=dict(train_cfg=dict(augments=dict(type='Mixup', alpha=0.8))))),
+    'mixup': (
+        'greedy',
+        dict(
+            model=dict(
+                data_preprocessor=dict(num_classes=10),
+                train_cfg=dict(augments=dict(type='Mixup', alpha=0.8)),
+            )
+        ),
+    ),
     'channels-last': ('man', dict(model=dict(memory_format='channels_last'))),
     'recompute': ('manpp', dict(model=dict(recompute='all'))),
     'tokens': ('manpp-two-units', dict(backbone='vit')),
@@ -163,7 +172,21 @@ def run_cases(cases: dict, folder: Path, wrapper: dict | None) -> None:
         special = dict(special)
         keys = {key: special.pop(key) for key in ['reducer'] if key in special}
         this = None if wrapper is None else {**wrapper, **keys}
-        train(config(method, folder / name, wrapper=this, **special))
+        cfg = config(method, folder / name, wrapper=this, **special)
+        if torch.cuda.is_available():
+            # Kernels whose rounding is the same every time.
+            cfg.randomness.deterministic = True
+        model = train(cfg).model
+        if getattr(model, 'stage', None) is not None:
+            _write_bytes(model, folder / name)
+
+
+def _write_bytes(model: torch.nn.Module, folder: Path) -> None:
+    """What this process has sent over its two links, for the one that compares."""
+    ends = dict(back=model.stage.upstream, on=model.stage.downstream)
+    sent = {name: end.bytes_sent() for name, end in ends.items() if end is not None}
+    path = folder / f'sent-{model.mesh.stage}-{model.mesh.data_rank}.json'
+    path.write_text(json.dumps(sent))
 
 
 def main(rank: int, world: int, stages: int, cases: dict, folder: str) -> None:
@@ -173,8 +196,10 @@ def main(rank: int, world: int, stages: int, cases: dict, folder: str) -> None:
     wrapper = None
     if stages or world > 1:
         os.environ['LOCAL_RANK'] = str(rank)
+        if torch.cuda.is_available():
+            torch.cuda.set_device(rank)
         dist.init_process_group(
-            'gloo',
+            'nccl' if torch.cuda.is_available() else 'gloo',
             init_method=f'file://{folder}.rendezvous',
             rank=rank,
             world_size=world,

@@ -1,9 +1,15 @@
 """A pipeline of stages trains as one process, to the bit."""
 
+import json
+
 import pytest
 import torch
 
+from mman.analysis.pipeline_plan import traffic
+from mman.engine.pipeline.partition import balanced_cuts, spans
+from mman.engine.pipeline.survey import survey_blocks
 from mman.engine.wrappers import LocalPipelineParallel
+from mman.registry import MODELS
 from tests.helpers import pipeline_cases as trainings
 from tests.helpers.settings import build_model
 
@@ -49,6 +55,39 @@ def test_all_is_that_of_one_process(alone, tmp_path, names, stages):
     for name in names:
         different = trainings.compare(folder, tmp_path / 'stages', name)
         assert not different, (name, different)
+        if name in trainings.FEW:
+            _assert_bytes(name, tmp_path / 'stages' / name, stages)
+
+
+def _assert_bytes(name, folder, stages):
+    """What was sent is what is planned, and the features once more at the end."""
+    method, special = trainings.CASES[name]
+    cfg = trainings.config(method, folder, **special)
+    model = MODELS.build(cfg.model)
+    surveys = survey_blocks(model)
+    layout = spans(balanced_cuts([survey.flops for survey in surveys], stages), len(surveys))
+    steps = trainings.ITERATIONS
+    for stage, span in enumerate(layout[:-1]):
+        on, back = traffic(model, surveys, span.stop - 1, trainings.BATCH)
+        (sent,), (answered,) = (
+            [json.loads((folder / f'sent-{s}-0.json').read_text())[way]]
+            for s, way in ((stage, 'on'), (stage + 1, 'back'))
+        )
+        features = sent['features'] // (steps + 1)
+        assert sum(sent.values()) == steps * on + features
+        if answered['weights']:
+            # Weights go back when there was a step.
+            count = cfg.optim_wrapper.get('accumulative_counts', 1)
+            count = (
+                cfg.optim_wrapper.get('blocks', {})
+                .get(span.stop, {})
+                .get('accumulative_counts', count)
+            )
+            taken = len({*range(count, steps + 1, count), steps})
+            assert answered['credit'] == steps * 16
+            assert answered['weights'] == taken * (back - 16)
+        else:
+            assert sum(answered.values()) == steps * back
 
 
 def test_another_timing_of_the_average_is_not_equal(alone, tmp_path):
