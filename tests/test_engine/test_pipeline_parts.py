@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import EMAHook
 
 from mman.engine.hooks import PipelineHook
@@ -12,7 +13,8 @@ from mman.engine.pipeline.packet import Packet
 from mman.engine.pipeline.partition import balanced_cuts, spans
 from mman.engine.pipeline.survey import check_blocks, edges_with_images, survey_blocks
 from mman.models import AuxHead
-from mman.registry import MODELS
+from mman.registry import MODEL_WRAPPERS, MODELS
+from tests.helpers.run_tool import ROOT
 from tests.helpers.settings import METHODS, build_model, model_cfg
 
 
@@ -125,6 +127,14 @@ def test_a_head_that_trains_another_block_is_refused():
     cfg['aux_head'] = dict(type='ReachingHead')
     with pytest.raises(ValueError, match='block0 sends gradients to block1'):
         check_blocks(survey_blocks(MODELS.build(cfg)))
+
+
+def test_the_base_config_is_that_of_the_wrapper():
+    cfg = Config.fromfile(ROOT / 'configs' / '_base_' / 'pipeline_runtime.py')
+    wrapper = dict(cfg.model_wrapper_cfg)
+    kind = MODEL_WRAPPERS.get(wrapper.pop('type'))
+    assert kind(build_model('greedy'), **wrapper).stages == 4
+    assert cfg.default_hooks.pipeline.type == 'PipelineHook'
 
 
 @pytest.mark.parametrize(

@@ -122,3 +122,30 @@ def test_a_signal_to_the_launcher_or_a_rank(tmp_path, target):
     assert 'stopped by' in text, text
     saved = load_from_local(tmp_path / 'preempted.pth')
     assert saved['meta']['iter'] >= 6 and len(saved['resume']['ranks']) == 1
+
+
+@pytest.mark.parametrize(
+    ('stages', 'ranks', 'options', 'message'),
+    [
+        (2, 3, (), 'model_wrapper_cfg.stages=2 does not divide the 3 processes'),
+        (5, 5, (), 'model_wrapper_cfg.stages=5 is more than the 4 blocks'),
+        (
+            2,
+            2,
+            (
+                'model.head.type=StackedLinearClsHead',
+                'model.head.mid_channels=[16]',
+                'model.head.dropout_rate=0.5',
+            ),
+            'block3 draws random numbers (bernoulli_)',
+        ),
+    ],
+    ids=['processes', 'stages', 'dropout'],
+)
+def test_what_is_refused_takes_one_line(train, tmp_path, stages, ranks, options, message):
+    result = train(tmp_path, stages, *options, ranks=ranks)
+    assert result.returncode == 2, result.stdout
+    assert 'Traceback' not in result.stdout
+    # Each process says so, as with any wrong config.
+    lines = [line for line in result.stdout.splitlines() if ': error: ' in line]
+    assert len(lines) == ranks and all(message in line for line in lines), lines
