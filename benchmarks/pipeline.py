@@ -247,7 +247,7 @@ def main() -> None:
         if args.out:
             settings = {k: v for k, v in vars(args).items() if k != 'out'}
             content = dict(settings=settings, machine=platform.machine(), records=records)
-            args.out.write_text(json.dumps(content, indent=1, default=str) + '\n')
+            Path(args.out).write_text(json.dumps(content, indent=1, default=str) + '\n')
         print(table(records))
 
 

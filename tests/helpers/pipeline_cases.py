@@ -17,7 +17,7 @@ from mman.engine.fault_tolerance import set_fault_tolerance
 from mman.registry import DATASETS, register_all_modules
 from mman.utils.checkpoint import load_from_local
 from tests.helpers.interruption import differences, state_of
-from tests.helpers.settings import METHODS, model_cfg, random_batch
+from tests.helpers.settings import METHODS, image_size, model_cfg, random_batch
 
 PIPELINE = 'mman.engine.wrappers.LocalPipelineParallel'
 PER_BLOCK = 'mman.engine.wrappers.LocalDistributedDataParallel'
@@ -62,7 +62,7 @@ def config(
     **optim_wrapper,
 ) -> Config:
     """A training of a small model; ``wrapper`` is ``model_wrapper_cfg`` of several processes."""
-    size = SIZES.get(backbone, 16)
+    size = SIZES.get(backbone) or image_size(backbone)
     network = model_cfg(method, backbone, size, num_blocks=num_blocks, strategy='uniform')
     loader = dict(
         dataset=dict(type='FewImages', size=size),

@@ -140,3 +140,9 @@ def test_bad_arguments(keys, message):
 def test_another_model_is_refused():
     with pytest.raises(ValueError, match='wraps a LocalImageClassifier, not Linear'):
         LocalPipelineParallel(torch.nn.Linear(1, 1), stages=1)
+
+
+def test_without_its_hook_it_does_not_train():
+    model = LocalPipelineParallel(build_model('greedy'), stages=2)
+    with pytest.raises(ValueError, match="should be dict\\(type='PipelineHook'\\)"):
+        model.train_step(None, None)

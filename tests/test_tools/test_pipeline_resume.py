@@ -149,3 +149,34 @@ def test_what_is_refused_takes_one_line(train, tmp_path, stages, ranks, options,
     # Each process says so, as with any wrong config.
     lines = [line for line in result.stdout.splitlines() if ': error: ' in line]
     assert len(lines) == ranks and all(message in line for line in lines), lines
+
+
+def test_a_loss_that_is_not_finite_in_the_last_stage_stops_the_first(train, tmp_path):
+    """With one line each, which names the block, and no checkpoint."""
+    options = [
+        'optim_wrapper.blocks.3.optimizer.lr=1e30',
+        'optim_wrapper.accumulative_counts=1',
+        'default_hooks.finite_guard.type=FiniteGuardHook',
+        'default_hooks.finite_guard.interval=3',
+        'train_cfg.max_epochs=20',
+        'default_hooks.checkpoint.interval=20',
+    ]
+    result = train(tmp_path, 3, *options)
+    assert result.returncode == 2, result.stdout
+    lines = [line for line in result.stdout.splitlines() if ': error: ' in line]
+    assert len(lines) == 3, result.stdout
+    assert all('block3 was not finite in iteration 2' in line for line in lines), lines
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_a_full_disk_ends_all_and_keeps_what_was_there(fork_tool, train, tmp_path):
+    result = train(tmp_path, 2, 'train_cfg.max_epochs=1')
+    assert result.returncode == 0, result.stdout
+    before = (tmp_path / 'epoch_1.pth').read_bytes()
+    arguments = [CONFIG, '--work-dir', tmp_path, '--seed', 3, '--resume']
+    result = fork_tool('train.py', *arguments, ranks=2, file_limit=len(before) // 2)
+    assert result.returncode == 2, result.stdout
+    assert result.stdout.count('train.py: error: ') == 1
+    assert 'cannot be written' in result.stdout or 'could not be' in result.stdout
+    assert (tmp_path / 'epoch_1.pth').read_bytes() == before
+    assert not (tmp_path / 'epoch_2.pth').exists()

@@ -160,6 +160,7 @@ class LocalPipelineParallel(nn.Module):
         Returns:
             list: The pairs that this process has both ends of.
         """
+        self._check_prepared()
         own, stage = self.block_spans[self.mesh.stage], self.stage
         for head, block in pairs:
             if block.index == own.stop:
@@ -181,11 +182,7 @@ class LocalPipelineParallel(nn.Module):
         Raises:
             UserError: If no hook has prepared it.
         """
-        if self.stage is None:
-            raise UserError(
-                "default_hooks.pipeline should be dict(type='PipelineHook'): it prepares "
-                'LocalPipelineParallel'
-            )
+        self._check_prepared()
         self._shared = False
         return self.stage.step(data)
 
@@ -230,6 +227,13 @@ class LocalPipelineParallel(nn.Module):
     def forward(self, *args, **kwargs):
         """Forward of the wrapped model, which refuses end-to-end training."""
         return self.module(*args, **kwargs)
+
+    def _check_prepared(self) -> None:
+        if self.stage is None:
+            raise UserError(
+                "default_hooks.pipeline should be dict(type='PipelineHook'): it prepares "
+                'LocalPipelineParallel'
+            )
 
     def _common_cuts(self, surveys: Sequence[BlockSurvey]) -> list[int]:
         """The cuts of rank 0, should processes differ in what they count."""
