@@ -11,8 +11,10 @@ from mmengine.hooks import EMAHook
 from mman.engine.hooks import PipelineHook
 from mman.engine.pipeline.packet import Packet
 from mman.engine.pipeline.partition import balanced_cuts, spans
+from mman.engine.pipeline.stage import ReceivedSamples
 from mman.engine.pipeline.survey import check_blocks, edges_with_images, survey_blocks
 from mman.models import AuxHead
+from mman.models.aux_heads import LocalBatch
 from mman.registry import MODEL_WRAPPERS, MODELS
 from tests.helpers.run_tool import ROOT
 from tests.helpers.settings import METHODS, build_model, model_cfg
@@ -65,6 +67,15 @@ def test_weights_of_any_shape():
     packet = Packet.like(weights)
     for name, found in packet.unpack(packet.pack(weights, None)).items():
         assert torch.equal(found, weights[name])
+
+
+@pytest.mark.parametrize('target', [torch.tensor([3, 1, 2]), torch.eye(3)])
+def test_received_samples_are_those_that_were_sent(target):
+    samples = ReceivedSamples(target)
+    assert len(list(samples)) == 3
+    assert torch.equal(LocalBatch(None, samples).target, target)
+    kind = 'gt_score' if target.ndim == 2 else 'gt_label'
+    assert all(kind in sample for sample in samples)
 
 
 @pytest.mark.parametrize(

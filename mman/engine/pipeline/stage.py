@@ -125,7 +125,9 @@ class Stage:
     def _receive(self) -> tuple[torch.Tensor, LocalBatch]:
         tensors, self.stopping = self.upstream.receive()
         x = tensors.pop('features')
-        batch = self.model._local_batch(tensors.get('images'), _samples(tensors))
+        target = tensors['scores'] if 'scores' in tensors else tensors['labels']
+        batch = self.model._local_batch(tensors.get('images'), ReceivedSamples(target))
+        batch.target = target
         if self.downstream is not None:
             self._batch = tensors
         return x, batch
@@ -209,8 +211,21 @@ class Stage:
         return bool(flag)
 
 
-def _samples(tensors: dict[str, torch.Tensor]) -> list[DataSample]:
-    """Samples with the labels, or the scores, of a message."""
-    if 'scores' in tensors:
-        return [DataSample().set_gt_score(score) for score in tensors['scores']]
-    return [DataSample().set_gt_label(label) for label in tensors['labels'].split(1)]
+class ReceivedSamples(Sequence):
+    """The samples of a message, made only where somebody asks for one.
+
+    Args:
+        target (Tensor): Class indices (N,), or scores (N, num_classes).
+    """
+
+    def __init__(self, target: torch.Tensor):
+        self.target = target
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, index: int) -> DataSample:
+        target = self.target[index]
+        if target.ndim:
+            return DataSample().set_gt_score(target)
+        return DataSample().set_gt_label(target.reshape(1))
