@@ -3,12 +3,7 @@
 import argparse
 
 from mman import apis
-from mman.analysis.pipeline_plan import (
-    Assumptions,
-    pipeline_text,
-    plan_pipeline,
-    write_pipeline,
-)
+from mman.analysis import pipeline_plan
 from mman.apis import cli
 from mman.utils.errors import one_line_errors
 
@@ -21,17 +16,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--replicas', type=cli.at_least(1), default=1, metavar='D', help=replicas)
     size = 'images of one replica, 2 or more for BatchNorm [train_dataloader.batch_size]'
     parser.add_argument('--batch', type=cli.at_least(2), metavar='N', help=size)
-    given = Assumptions()
+    given = pipeline_plan.Assumptions()
     for name, what in (
         ('tflops', '10^12 operations of a device in a second'),
         ('launch_us', 'microseconds of the host for an operation'),
         ('gbits', '10^9 bits a second between processes'),
     ):
-        default = getattr(given, name)
-        flag = f'--{name.replace("_", "-")}'
-        parser.add_argument(
-            flag, type=cli.above_zero, default=default, help=f'{what} [{default:g}]'
-        )
+        value, flag = getattr(given, name), f'--{name.replace("_", "-")}'
+        parser.add_argument(flag, type=cli.above_zero, default=value, help=f'{what} [{value:g}]')
     parser.add_argument('--csv', type=apis.new_file('.csv'), metavar='FILE', help='of the stages')
     return parser
 
@@ -42,11 +34,11 @@ def main() -> None:
     args = parser.parse_args()
     with one_line_errors(parser):
         cfg = apis.load_config(args.config, args.cfg_options)
-        assumptions = Assumptions(args.tflops, args.launch_us, args.gbits)
-        plan = plan_pipeline(cfg, args.stages, args.replicas, args.batch, assumptions)
-        print(pipeline_text(plan))
+        assumptions = pipeline_plan.Assumptions(args.tflops, args.launch_us, args.gbits)
+        plan = pipeline_plan.plan_pipeline(cfg, args.stages, args.replicas, args.batch, assumptions)
+        print(pipeline_plan.pipeline_text(plan))
         if args.csv:
-            write_pipeline(args.csv, plan)
+            pipeline_plan.write_pipeline(args.csv, plan)
 
 
 if __name__ == '__main__':
