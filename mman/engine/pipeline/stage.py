@@ -126,8 +126,7 @@ class Stage:
         tensors, self.stopping = self.upstream.receive()
         x = tensors.pop('features')
         target = tensors['scores'] if 'scores' in tensors else tensors['labels']
-        batch = self.model._local_batch(tensors.get('images'), ReceivedSamples(target))
-        batch.target = target
+        batch = self.model.local_batch(tensors.get('images'), ReceivedSamples(target), target)
         if self.downstream is not None:
             self._batch = tensors
         return x, batch

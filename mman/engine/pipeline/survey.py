@@ -120,7 +120,7 @@ def _survey(
         flops.total // FAKE_BATCH,
         operations.total,
         nbytes,
-        batch.asked and not is_last,
+        bool(batch.seen) and not is_last,
         tuple(sorted(drawn.names)),
         tuple(sorted(reaches)),
     )
@@ -128,13 +128,15 @@ def _survey(
 
 
 class _Watched(LocalBatch):
-    """A batch that knows whether somebody looked at its images."""
+    """A batch that notes, for its copies too, what of its images somebody looked at."""
 
-    asked = False
+    def __init__(self, *args):
+        self.seen: set[str] = set()
+        super().__init__(*args)
 
     def __getattribute__(self, name: str):
         if name in ('image', 'inputs'):
-            object.__setattr__(self, 'asked', True)
+            self.seen.add(name)
         return super().__getattribute__(name)
 
 

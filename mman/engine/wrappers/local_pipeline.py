@@ -82,8 +82,8 @@ class LocalPipelineParallel(nn.Module):
             )
         if len(module.trained_blocks) < module.num_blocks:
             raise UserError(
-                f'model.train_blocks={list(module.trained_blocks)} cannot be trained in a pipeline, '
-                'whose stages all train: leave it out, or drop model_wrapper_cfg'
+                f'model.train_blocks={list(module.trained_blocks)} cannot be trained in a '
+                'pipeline, whose stages all train: leave it out, or drop model_wrapper_cfg'
             )
         self.module = module
         self.stages = stages

@@ -222,7 +222,7 @@ class LocalImageClassifier(ImageClassifier):
                 'a training batch has no labels: with an InMemoryDataset, data_preprocessor.type '
                 "should be 'BatchAugmentDataPreprocessor'"
             )
-        return x, self._local_batch(x, data['data_samples'])
+        return x, self.local_batch(x, data['data_samples'])
 
     def train_some(
         self,
@@ -319,8 +319,19 @@ class LocalImageClassifier(ImageClassifier):
             )
         return super().loss(inputs, data_samples)
 
-    def _local_batch(self, inputs: torch.Tensor, data_samples: Sequence[DataSample]) -> LocalBatch:
-        """The batch with the normalisation that its images went through."""
+    def local_batch(
+        self,
+        inputs: torch.Tensor | None,
+        data_samples: Sequence[DataSample],
+        target: torch.Tensor | None = None,
+    ) -> LocalBatch:
+        """The batch with the normalisation that its images went through.
+
+        Args:
+            inputs (Tensor | None): See :class:`LocalBatch`.
+            data_samples (Sequence[DataSample]): Likewise.
+            target (Tensor | None): Likewise. Defaults to None.
+        """
         preprocessor = self.data_preprocessor
         normalized = preprocessor._enable_normalize
         return LocalBatch(
@@ -329,4 +340,5 @@ class LocalImageClassifier(ImageClassifier):
             preprocessor.mean if normalized else 0.0,
             preprocessor.std if normalized else 1.0,
             any(head.needs_image for head in self.aux_heads),
+            target,
         )
