@@ -11,6 +11,8 @@ default_hooks = dict(
     checkpoint_guard=dict(type='CheckpointGuardHook'),
     buffer_sync=dict(type='BlockBufferSyncHook'),
     class_count=dict(type='ClassCountHook'),
+    # For model_wrapper_cfg.type='mman.engine.wrappers.LocalPipelineParallel' alone.
+    pipeline=dict(type='PipelineHook'),
     # Exact resume, and a checkpoint at SIGTERM and SIGUSR1: docs/reproducibility.md.
     resume_state=dict(type='ResumeStateHook'),
     preemption=dict(type='PreemptionHook', interval=1),

@@ -23,7 +23,7 @@ GRID = '--methods greedy dgl man --seeds 0 1 --no-time --cfg-options train_cfg.m
 #: Name of a picture -> the tool that draws it, and its arguments but --out.
 TOOLS = {
     'plan': f'analysis_tools/plan_memory.py {CONFIG} --batch 64',
-    'samples': f'visualization/browse_samples.py {CONFIG} --images 18',
+    'samples': f'visualization/browse_samples.py {CONFIG} --images 10',
     'lr': f'visualization/lr_curve.py {CONFIG}',
     'curves': f'analysis_tools/training_curves.py {RUNS}/man {RUNS}/bp',
     'losses': f'analysis_tools/block_losses.py {RUNS}/man',

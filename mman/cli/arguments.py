@@ -173,6 +173,8 @@ def at_least(minimum: int) -> Callable[[str], int]:
 
 #: Type of ``--seed``: what random, numpy and torch all accept.
 seed = _number(int, lambda value: 0 <= value < 2**32, 'an integer from 0 to 2**32 - 1')
+#: Type of an argument that is a number above 0.
+above_zero = _number(float, lambda value: 0 < value < math.inf, 'a number above 0')
 #: Type of an argument that is a number of GiB.
 gib = _number(float, lambda value: 0 < value < math.inf, 'a number of GiB above 0')
 

@@ -20,6 +20,7 @@ COMMANDS = {
     'split': 'misc/print_split.py',
     'env': 'misc/collect_env.py',
     'plan': 'analysis_tools/plan_memory.py',
+    'plan-pipeline': 'analysis_tools/plan_pipeline.py',
     'compare': 'analysis_tools/compare_methods.py',
     'curves': 'analysis_tools/training_curves.py',
     'losses': 'analysis_tools/block_losses.py',

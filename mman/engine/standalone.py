@@ -38,11 +38,15 @@ class StandaloneTraining:
         self.iter = 0
         self.max_iters = max_iters
         self.logger = logging.getLogger(__name__)
-        self.hooks = [
-            HOOKS.build(copy.deepcopy(hook)) if isinstance(hook, dict) else hook for hook in hooks
-        ]
-        for hook in self.hooks:
-            hook.before_train(self)
+        self.hooks: list[Hook] = []
+        for hook in hooks:
+            self.add_hook(hook)
+
+    def add_hook(self, hook: Hook | dict) -> None:
+        """Add a hook, built or not, and let it prepare."""
+        hook = HOOKS.build(copy.deepcopy(hook)) if isinstance(hook, dict) else hook
+        self.hooks.append(hook)
+        hook.before_train(self)
 
     def step(self, data: dict) -> dict:
         """One iteration: preprocessing, all blocks and their steps, the hooks.

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.engine.hooks import MomentumUpdateHook
+from mman.engine.pipeline import sharing_batches
 from mman.models.aux_heads import MomentumAuxHead
 from mman.utils.build_errors import named_errors, short
 from mman.utils.errors import UserError
@@ -84,7 +86,9 @@ def _try_split(trial: Runner, split: str, shape: tuple | None) -> Any:
     key = f'{split}_evaluator'
     if trial.cfg.get(key) is not None:
         setattr(trial, f'_{key}', _tried(trial.build_evaluator, trial.cfg[key], key))
-    loader = _tried(trial.build_dataloader, {**cfg, 'dataset': Unread(length)}, where, trial.seed)
+    with sharing_batches(trial.model) if split == 'train' else nullcontext():
+        unread = {**cfg, 'dataset': Unread(length)}
+        loader = _tried(trial.build_dataloader, unread, where, trial.seed)
     if loader is not None:
         if length is not None:
             check_batches(loader, where)

@@ -151,7 +151,7 @@ def train_one_process(case: str, world: int) -> list[dict]:
         factor = counts if i < whole else ITERATIONS - whole
         for rank, model in enumerate(copies):
             data = shard(i, rank, world, dtype)
-            batch = model._local_batch(data['inputs'], data['data_samples'])
+            batch = model.local_batch(data['inputs'], data['data_samples'])
             x = data['inputs']
             for block in model.local_blocks:
                 if block.index not in model.trained_blocks:

@@ -24,7 +24,7 @@ class HandWritten:
         """One iteration; returns the gradient norms of the blocks if they are clipped."""
         data = self.model.data_preprocessor(data, True)
         x = data['inputs']
-        batch = self.model._local_batch(x, data['data_samples'])
+        batch = self.model.local_batch(x, data['data_samples'])
         norms = []
         for k, block in enumerate(self.model.local_blocks):
             with torch.autocast('cpu', dtype=self.dtype, enabled=self.dtype is not None):

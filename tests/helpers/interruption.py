@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -49,6 +50,8 @@ class InterruptHook(Hook):
 
     def _meet(self, runner, iteration, when):
         if (iteration, runner.rank, when) == (self.at, self.rank, self.when):
+            # When it came.
+            Path(runner.work_dir, 'interrupted').touch()
             os.kill(os.getpid(), getattr(signal, self.name))
 
 

@@ -98,7 +98,7 @@ def test_every_config_is_listed_once_under_its_name(index, models):
     assert sorted(names) == apis.list_models()
     for name, model in models.items():
         assert model.config == f'configs/{name}.py'
-        assert Path(apis.config_path(name)) == ROOT / model.config
+        assert Path(apis.config_path(name)).resolve() == ROOT / model.config
         assert model.weights is None
 
 
@@ -188,7 +188,9 @@ def test_parameters_and_flops_at_inference(models):
         if name in TORCHVISION:
             meta = torchvision.models.get_weight(TORCHVISION[name]).meta
             parameters = meta['num_params']
-            assert macs / 1e9 == pytest.approx(meta['_ops'], abs=6e-4), model.name
+            # Of your own images they are 128 pixels wide, where torchvision has 224.
+            scale = (128 / 224) ** 2 if found['Training Data'] == 'your own images' else 1
+            assert macs / 1e9 == pytest.approx(scale * meta['_ops'], abs=6e-4), model.name
         if name in VITS:
             parameters, width = VITS[name]
             assert macs == vit_macs(width), model.name

@@ -108,7 +108,7 @@ def test_the_host_holds_what_autograd_saves():
     cfg = model_cfg('man', num_blocks=1)
     model = build_model('man', num_blocks=1)
     data = model.data_preprocessor(random_batch(16), True)
-    batch = model._local_batch(data['inputs'], data['data_samples'])
+    batch = model.local_batch(data['inputs'], data['data_samples'])
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(
         lambda x: saved.append(x.numel() * x.element_size()) or x, lambda x: x

@@ -52,7 +52,7 @@ def test_no_gradient_reaches_another_block(method, backbone):
     size = image_size(backbone)
     model = build_model(method, backbone, size)
     data = model.data_preprocessor(random_batch(4, size), True)
-    batch = model._local_batch(data['inputs'], data['data_samples'])
+    batch = model.local_batch(data['inputs'], data['data_samples'])
     start_heads(model)
     x = data['inputs']
     for k, block in enumerate(model.local_blocks):
@@ -98,7 +98,7 @@ def test_stepping_block_by_block_is_one_step_at_the_end_bit_for_bit(method, back
     start_heads(other)
     for i in range(3):
         data = other.data_preprocessor(random_batch(4, seed=i), True)
-        batch = other._local_batch(data['inputs'], data['data_samples'])
+        batch = other.local_batch(data['inputs'], data['data_samples'])
         x = data['inputs']
         for block in blocks:
             x, losses = block(x, batch)

@@ -5,6 +5,7 @@ from .checkpoint_hook import CheckpointHook
 from .class_count_hook import ClassCountHook
 from .finite_guard_hook import FiniteGuardHook
 from .momentum_update_hook import MomentumUpdateHook
+from .pipeline_hook import PipelineHook
 from .preemption_hook import PreemptionHook
 from .reproduce_hook import ReproduceHook
 from .resume_state_hook import ResumeStateHook
@@ -17,6 +18,7 @@ __all__ = [
     'ClassCountHook',
     'FiniteGuardHook',
     'MomentumUpdateHook',
+    'PipelineHook',
     'PreemptionHook',
     'ReproduceHook',
     'ResumeStateHook',

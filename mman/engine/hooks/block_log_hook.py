@@ -12,6 +12,8 @@ from mman.registry import HOOKS
 from mman.utils import UserError
 from mman.utils.unwrap import unwrap
 
+from ..pipeline import data_group
+
 
 @HOOKS.register_module()
 class BlockLogHook(Hook):
@@ -64,7 +66,7 @@ class BlockLogHook(Hook):
     def _write(self, runner: Runner) -> None:
         mean = self._sum / self._count
         # The losses of a rank are those of its own part of the batch.
-        all_reduce(mean, op='mean')
+        all_reduce(mean, op='mean', group=data_group(runner.model))
         model = unwrap(runner.model)
         mean = _by_block(model, mean)
         norms = runner.optim_wrapper.grad_norms()

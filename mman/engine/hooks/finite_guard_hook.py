@@ -12,6 +12,7 @@ from mman.utils import UserError
 from mman.utils.unwrap import unwrap
 
 from ..optim import BlockOptimWrapper, BlockOptimWrapperDict
+from ..pipeline import mesh_of
 from ..schedulers import RampCosineLR
 
 _POLICIES = ('stop', 'skip', 'lower_rate')
@@ -97,7 +98,13 @@ class FiniteGuardHook(Hook):
             self._first = torch.zeros(len(losses), dtype=torch.int64, device=losses.device)
         new = ~losses.isfinite() & (self._first == 0)
         self._first = torch.where(new, runner.iter + 1, self._first)
-        if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
+        looks = self.every_n_train_iters(runner, self.interval)
+        if mesh_of(runner.model) is not None:
+            # Its stages are in different iterations: they have to end together first.
+            if looks and self._first.any():
+                runner.model.ask_to_stop()
+            looks = runner.model.stopping
+        if looks or self.is_last_train_iter(runner):
             self._stop_if_needed(runner)
 
     def before_checkpoint(self, runner: Runner) -> None:

@@ -13,6 +13,7 @@ from mman.utils import UserError
 from mman.utils.unwrap import unwrap
 
 from ..optim import BackwardStepOptimWrapper
+from ..pipeline import mesh_of
 
 
 @HOOKS.register_module()
@@ -87,6 +88,10 @@ class MomentumUpdateHook(Hook):
             head: block.name if block.index in trained else f'block{head.context.index}'
             for head, block in self._pairs
         }
+        if mesh_of(runner.model) is not None:
+            # The two ends of a pair may be in two processes.
+            decay = partial(self.current_decay, runner)
+            self._pairs = runner.model.share_momentum(self._pairs, decay, self.timing)
         if self.timing == 'pre_step':
             for pair in self._pairs:
                 wrapper = runner.optim_wrapper[self._steps[pair[0]]]

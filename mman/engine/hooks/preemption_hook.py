@@ -15,6 +15,7 @@ from mman.registry import HOOKS
 from mman.utils import UserError
 from mman.utils.preempted import Preempted
 
+from ..pipeline import mesh_of
 from .checkpoint_hook import CheckpointHook
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -36,7 +37,8 @@ class PreemptionHook(Hook):
     needs its data.
 
     With several processes, one that got the signal is enough: they agree once
-    per interval, by an all-reduce of one number on the CPU.
+    per interval, by an all-reduce of one number on the CPU. In a pipeline the
+    signal goes to the first stage, which lets all stop after one iteration.
 
     Args:
         interval (int): Iterations between two agreements; not used by one
@@ -92,14 +94,14 @@ class PreemptionHook(Hook):
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         if by_epoch and self.end_of_epoch(runner.train_dataloader, batch_idx):
             return
-        if self.every_n_train_iters(runner, self.interval) and self._requested():
+        if self.every_n_train_iters(runner, self.interval) and self._requested(runner):
             self._stop(runner, runner.epoch, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Stop after an epoch; the loop by iteration is done then."""
         if not self._active:
             return
-        if isinstance(runner.train_loop, EpochBasedTrainLoop) and self._requested():
+        if isinstance(runner.train_loop, EpochBasedTrainLoop) and self._requested(runner):
             self._stop(runner, runner.epoch + 1, runner.iter)
 
     def after_val_iter(self, runner: Runner, *args, **kwargs) -> None:
@@ -125,8 +127,13 @@ class PreemptionHook(Hook):
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
 
-    def _requested(self) -> bool:
+    def _requested(self, runner: Runner) -> bool:
         """Whether any rank was asked to stop."""
+        if mesh_of(runner.model) is not None:
+            # Its stages are in different iterations, and agree on one without waiting.
+            if self._first is not None:
+                runner.model.ask_to_stop()
+            return runner.model.stopping
         if self._group is None:
             return self._first is not None
         flag = torch.tensor([self._first is not None], dtype=torch.int32)

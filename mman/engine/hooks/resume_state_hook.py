@@ -1,5 +1,4 @@
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
@@ -7,6 +6,9 @@ from mmengine.runner import Runner
 from mman.registry import HOOKS
 from mman.utils.random_state import random_state, set_random_state
 from mman.utils.unwrap import unwrap
+
+from ..pipeline import data_rank, num_replicas
+from ..pipeline.resume import gather_by_replica, random_state_of, trained_parameters
 
 _KEY = 'resume'
 
@@ -38,13 +40,13 @@ class ResumeStateHook(Hook):
 
     def before_checkpoint(self, runner: Runner) -> None:
         """Collect the states of all ranks; all of them must call it."""
-        self._gathered = all_gather_object(self._own_state(runner))
+        self._gathered = gather_by_replica(runner.model, self._own_state(runner))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write the entry, and cut the history of logs."""
         _trim_history(checkpoint['message_hub']['log_scalars'], _window(runner))
         ranks, self._gathered = self._gathered, None
-        if ranks is None and get_world_size() == 1:
+        if ranks is None and num_replicas(runner.model) == 1:
             ranks = [self._own_state(runner)]
         # Saved by someone else on one rank alone: nothing is known of the others.
         if ranks is None:
@@ -72,7 +74,7 @@ class ResumeStateHook(Hook):
                 'beginning of the epoch'
             )
             return
-        self._pending = state['ranks'][get_rank()]
+        self._pending = state['ranks'][data_rank(runner.model)]
         loop.batch, loop.unvalidated = state['batch'], state['unvalidated']
         sampler = _sampler(loop.dataloader)
         if state['sampler_seed'] is not None and hasattr(sampler, 'seed'):
@@ -93,7 +95,7 @@ class ResumeStateHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         """Remember the random numbers of training."""
-        self._before_val = random_state()
+        self._before_val = random_state_of(runner.model)
 
     def after_val(self, runner: Runner) -> None:
         """Go on with them."""
@@ -111,10 +113,10 @@ class ResumeStateHook(Hook):
         """What this rank alone knows."""
         model = unwrap(runner.model)
         state = dict(random=self._before_val or random_state())
-        if get_world_size() > 1:
+        if num_replicas(runner.model) > 1:
             state['buffers'] = {name: buffer.cpu() for name, buffer in model.named_buffers()}
         state['gradients'] = {
-            name: p.grad.cpu() for name, p in model.named_parameters() if p.grad is not None
+            name: p.grad.cpu() for name, p in trained_parameters(runner.model) if p.grad is not None
         }
         return state
 
@@ -125,7 +127,7 @@ class ResumeStateHook(Hook):
         for name, buffer in model.named_buffers():
             if name in state.get('buffers', {}):
                 buffer.copy_(state['buffers'][name])
-        for name, p in model.named_parameters():
+        for name, p in trained_parameters(runner.model):
             if name in state['gradients']:
                 p.grad = state['gradients'][name].to(p).clone()
         set_random_state(state['random'])
@@ -135,8 +137,9 @@ def _problem(state: dict | None, loop) -> str | None:
     """Why training cannot go on exactly."""
     if state is None:
         return 'has no resume state'
-    if len(state['ranks']) != get_world_size():
-        return f'was saved by {len(state["ranks"])} processes, not {get_world_size()}'
+    replicas = num_replicas(loop.runner.model)
+    if len(state['ranks']) != replicas:
+        return f'was saved by {len(state["ranks"])} processes, not {replicas}'
     if not hasattr(loop, 'unvalidated'):
         return f'cannot be resumed exactly by {type(loop).__name__}'
     if state['batch'] and state['batches'] != len(loop.dataloader):

@@ -2,7 +2,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from mmengine.dist import get_rank
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from mman.utils.random_state import seeded
@@ -33,12 +32,13 @@ class ResumableBatches(Sampler):
 
     Attributes:
         seed (int): What all depends on; set before the first batch.
+        rank (int): Which replica of the model is given the batches; likewise.
     """
 
     def __init__(self, batch_sampler: Sampler, endless: bool):
         self.batch_sampler = batch_sampler
         self.endless = endless
-        self.seed = 0
+        self.seed = self.rank = 0
         self._epoch = 0
         self._first = 0
 
@@ -63,7 +63,7 @@ class ResumableBatches(Sampler):
         batches = self._passes() if self.endless else self._epoch_batches()
         epoch = self._epoch
         for number, indices in islice(enumerate(batches), self._first, None):
-            yield NumberedBatch((self.seed, get_rank(), epoch, number), list(indices))
+            yield NumberedBatch((self.seed, self.rank, epoch, number), list(indices))
 
     def _epoch_batches(self) -> list[Sequence[int]]:
         """All of one epoch at once, so that a sampler may use the global generators.

@@ -1,4 +1,5 @@
 import logging
+from itertools import repeat
 
 import torch
 from mmengine.logging import print_log
@@ -8,6 +9,7 @@ from torch.utils.data import DataLoader
 from mman.registry import LOOPS
 from mman.utils.random_state import unchanged_random_state
 
+from ..pipeline import data_rank, mesh_of, sharing_batches
 from .resumable_batches import ResumableBatches, make_resumable
 
 
@@ -27,6 +29,7 @@ class _Resumable:
     unvalidated = False
 
     def _prepare(self, endless: bool) -> None:
+        self.endless = endless
         self.batches = make_resumable(self.dataloader, endless)
         if self.batches is None:
             print_log(
@@ -40,7 +43,12 @@ class _Resumable:
         """An iterator of the loader, made without drawing a random number."""
         if self.batches is not None:
             self.batches.seed = self.runner.seed
+            self.batches.rank = data_rank(self.runner.model)
             self.batches.start(epoch, first)
+        mesh = mesh_of(self.runner.model)
+        if mesh is not None and not mesh.is_first:
+            # It trains on what the stage before sends.
+            return repeat(None) if self.endless else repeat(None, len(self.dataloader) - first)
         with unchanged_random_state():
             return iter(self.dataloader)
 
@@ -73,7 +81,8 @@ class ResumableEpochTrainLoop(_Resumable, EpochBasedTrainLoop):
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, **kwargs):
-        super().__init__(runner, dataloader, **kwargs)
+        with sharing_batches(runner.model):
+            super().__init__(runner, dataloader, **kwargs)
         self._prepare(endless=False)
 
     def run(self) -> torch.nn.Module:
@@ -116,7 +125,8 @@ class ResumableIterTrainLoop(_Resumable, IterBasedTrainLoop):
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict, **kwargs):
-        super().__init__(runner, dataloader, **kwargs)
+        with sharing_batches(runner.model):
+            super().__init__(runner, dataloader, **kwargs)
         self._prepare(endless=True)
 
     def run(self) -> torch.nn.Module:

@@ -44,19 +44,22 @@ class FlatReduction:
         self._pending.clear()
 
 
-def average_over_ranks(tensors: Iterable[torch.Tensor]) -> None:
+def average_over_ranks(
+    tensors: Iterable[torch.Tensor], ranks: dist.ProcessGroup | None = None
+) -> None:
     """Replace tensors by their mean over ranks, one all-reduce per dtype.
 
     Args:
         tensors (Iterable[Tensor]): Floating ones, the same on all ranks.
+        ranks (ProcessGroup | None): Those to average over. Defaults to None, all.
     """
     by_type: dict[torch.dtype, list[torch.Tensor]] = {}
     for tensor in tensors:
         by_type.setdefault(tensor.dtype, []).append(tensor)
     for group in by_type.values():
         flat = torch.cat([tensor.reshape(-1) for tensor in group])
-        dist.all_reduce(flat)
-        flat /= dist.get_world_size()
+        dist.all_reduce(flat, group=ranks)
+        flat /= dist.get_world_size(ranks)
         means = flat.split([tensor.numel() for tensor in group])
         torch._foreach_copy_(
             group, [mean.view_as(tensor) for mean, tensor in zip(means, group, strict=True)]

@@ -34,8 +34,8 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
         uses_block_input (bool): Whether :meth:`loss` reads ``batch.block_input``,
             so that what the head costs depends on where its block starts.
             Defaults to False.
-        as_map (nn.Module): Gives the features as a map, (N,
-            *context.map_shape): of tokens the patches, in their grid.
+        as_map (nn.Module): Gives the features as a map (N, C, H, W), whose
+            C, H, W are ``context.map_shape``: of tokens the patches, in their grid.
         pooled (nn.Module): Gives (N, C): vectors as they are; the mean of a map;
             of tokens the class token, or their mean without one.
     """

@@ -115,12 +115,14 @@ class LocalBatch:
     """One training batch as aux heads see it.
 
     Args:
-        inputs (Tensor): Normalised images, (N, C, H, W).
+        inputs (Tensor | None): Normalised images, (N, C, H, W); None where no
+            head needs them.
         data_samples (Sequence[DataSample]): Labels, N of them.
         mean (Tensor | float): ``inputs`` are ``(pixels - mean) / std`` with
             pixels from 0 to 255; (C, 1, 1). Defaults to 0.
         std (Tensor | float): Likewise. Defaults to 1.
         with_image (bool): Whether a head has ``needs_image``. Defaults to True.
+        target (Tensor | None): As below. Defaults to None, that of the samples.
 
     Attributes:
         target (Tensor): Class indices (N,), or scores (N, num_classes) after mixup.
@@ -131,18 +133,21 @@ class LocalBatch:
 
     def __init__(
         self,
-        inputs: torch.Tensor,
+        inputs: torch.Tensor | None,
         data_samples: Sequence[DataSample],
         mean: torch.Tensor | float = 0.0,
         std: torch.Tensor | float = 1.0,
         with_image: bool = True,
+        target: torch.Tensor | None = None,
     ):
         self.inputs, self.data_samples = inputs, data_samples
-        if 'gt_score' in data_samples[0]:
+        if target is not None:
+            self.target = target
+        elif 'gt_score' in data_samples[0]:
             self.target = torch.stack([sample.gt_score for sample in data_samples])
         else:
             self.target = torch.cat([sample.gt_label for sample in data_samples])
-        if with_image:
+        if with_image and inputs is not None:
             with torch.no_grad():
                 self.image = inputs * (std / 255) + mean / 255
 

@@ -25,7 +25,13 @@ class LocalBlock(nn.Module):
         loss_modules (dict[str, nn.Module]): The modules of its loss (the aux
             head, or the classifier's neck and head), by name in the classifier.
         loss (Callable): ``loss(features, batch)`` gives a dict of losses.
+
+    Attributes:
+        on_output (Callable | None): Called with the detached output before the
+            loss is computed, for whoever passes it on early. Defaults to None.
     """
+
+    on_output: Callable[[torch.Tensor], None] | None = None
 
     def __init__(
         self,
@@ -71,6 +77,8 @@ class LocalBlock(nn.Module):
         batch = batch.for_block(x)
         for layer in self._layers:
             x = layer(x)
+        if self.on_output is not None:
+            self.on_output(x.detach())
         return x.detach(), self._loss(x, batch)
 
     @torch.no_grad()

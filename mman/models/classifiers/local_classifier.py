@@ -203,11 +203,17 @@ class LocalImageClassifier(ImageClassifier):
             UserError: If there is one optimizer for all blocks, or the images
                 have another shape than ``input_shape``.
         """
-        if not isinstance(optim_wrapper, OptimWrapperDict):
-            raise UserError(
-                "optim_wrapper.constructor should be 'BlockOptimWrapperConstructor': every local "
-                f'block needs an optimizer, but there is one {type(optim_wrapper).__name__}'
-            )
+        enter = partial(self.first_input, data)
+        losses, log_vars = self.train_some(self.local_blocks, blocks, enter, optim_wrapper, update)
+        return self.close_step(torch.stack(losses), log_vars)
+
+    def first_input(self, data: dict | tuple | list) -> tuple[torch.Tensor, LocalBatch]:
+        """What the first block and the aux heads are given of a batch of the data loader.
+
+        Raises:
+            UserError: If it has no labels, or images of another shape than
+                ``input_shape``.
+        """
         data = self.data_preprocessor(data, True)
         x = data['inputs'].contiguous(memory_format=self.memory_format)
         check_inputs(x, self.input_shape)
@@ -216,11 +222,43 @@ class LocalImageClassifier(ImageClassifier):
                 'a training batch has no labels: with an InMemoryDataset, data_preprocessor.type '
                 "should be 'BatchAugmentDataPreprocessor'"
             )
-        batch = self._local_batch(x, data['data_samples'])
-        del data
+        return x, self.local_batch(x, data['data_samples'])
+
+    def train_some(
+        self,
+        views: Sequence[LocalBlock],
+        blocks: Sequence[Callable[[torch.Tensor, LocalBatch], tuple[torch.Tensor, Losses]]],
+        enter: Callable[[], tuple[torch.Tensor, LocalBatch]],
+        optim_wrapper: OptimWrapperDict,
+        update: Callable[[LocalBlock, OptimWrapper, torch.Tensor], None] | None = None,
+    ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+        """Forward, backward and step of neighbouring blocks, in turn.
+
+        Args:
+            views (Sequence[LocalBlock]): The blocks.
+            blocks (Sequence[Callable]): What is called for each of them.
+            enter (Callable): Gives what the first of them is given, and the
+                training batch. Asked here, so that no caller keeps them alive.
+            optim_wrapper (OptimWrapperDict): One wrapper per block.
+            update (Callable | None): As in :meth:`train_blocks`.
+
+        Returns:
+            tuple: The loss of every block, and what its last one reports.
+
+        Raises:
+            UserError: If there is one optimizer for all blocks.
+        """
+        if not isinstance(optim_wrapper, OptimWrapperDict):
+            raise UserError(
+                "optim_wrapper.constructor should be 'BlockOptimWrapperConstructor': every local "
+                f'block needs an optimizer, but there is one {type(optim_wrapper).__name__}'
+            )
+        x, batch = enter()
         losses, log_vars = [], {}
         last = self.trained_blocks[-1]
-        for view, block in zip(self.local_blocks[: last + 1], blocks, strict=False):
+        for view, block in zip(views, blocks, strict=True):
+            if view.index > last:
+                break
             if view.index not in self.trained_blocks:
                 # In the precision of the others.
                 with optim_wrapper[f'block{last}'].optim_context(view):
@@ -241,8 +279,15 @@ class LocalImageClassifier(ImageClassifier):
             log_vars = {key: value.detach() for key, value in log_vars.items()}
             losses.append(loss.detach())
             del loss, block_losses
-        self.block_losses = torch.stack(losses)
-        local = self.block_losses[:-1] if last == self.num_blocks - 1 else self.block_losses
+        return losses, log_vars
+
+    def close_step(
+        self, block_losses: torch.Tensor, log_vars: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Keep the losses of all blocks that train, and add to the log what they come to."""
+        self.block_losses = block_losses
+        whole = self.trained_blocks[-1] == self.num_blocks - 1
+        local = block_losses[:-1] if whole else block_losses
         if len(local):
             log_vars['local_loss_mean'] = local.mean()
             log_vars['local_loss_max'] = local.max()
@@ -274,8 +319,19 @@ class LocalImageClassifier(ImageClassifier):
             )
         return super().loss(inputs, data_samples)
 
-    def _local_batch(self, inputs: torch.Tensor, data_samples: Sequence[DataSample]) -> LocalBatch:
-        """The batch with the normalisation that its images went through."""
+    def local_batch(
+        self,
+        inputs: torch.Tensor | None,
+        data_samples: Sequence[DataSample],
+        target: torch.Tensor | None = None,
+    ) -> LocalBatch:
+        """The batch with the normalisation that its images went through.
+
+        Args:
+            inputs (Tensor | None): See :class:`LocalBatch`.
+            data_samples (Sequence[DataSample]): Likewise.
+            target (Tensor | None): Likewise. Defaults to None.
+        """
         preprocessor = self.data_preprocessor
         normalized = preprocessor._enable_normalize
         return LocalBatch(
@@ -284,4 +340,5 @@ class LocalImageClassifier(ImageClassifier):
             preprocessor.mean if normalized else 0.0,
             preprocessor.std if normalized else 1.0,
             any(head.needs_image for head in self.aux_heads),
+            target,
         )

@@ -1,0 +1,116 @@
+"""Several tensors of a batch, or of weights, as the bytes of one message."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+
+import torch
+
+# What kernels are given begins at such a multiple.
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tensor of a message.
+
+    Args:
+        shape (tuple[int, ...]): Of the whole part, dimensions as they lie in memory.
+        order (tuple[int, ...]): The tensor's dimensions, as they lie in memory.
+        dtype (torch.dtype): Its type.
+    """
+
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes, without what fills up to the next part."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Packet:
+    """Where the tensors of every message of one kind are.
+
+    All messages have one size: a batch that is smaller fills the front of each
+    part. Strides are kept, because kernels may round by them.
+
+    Args:
+        parts (dict[str, Part]): By name.
+    """
+
+    parts: dict[str, Part]
+
+    @classmethod
+    def like(cls, tensors: Mapping[str, torch.Tensor], capacity: int | None = None) -> 'Packet':
+        """For tensors such as these.
+
+        Args:
+            tensors (Mapping[str, Tensor]): One of each kind.
+            capacity (int | None): The most rows of any; None for as many as they have.
+        """
+        parts = {}
+        for name, tensor in tensors.items():
+            order = _memory_order(tensor)
+            shape = [tensor.shape[place] for place in order]
+            if capacity is not None:
+                shape[0] = capacity
+            parts[name] = Part(tuple(shape), order, tensor.dtype)
+        return cls(parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of a message."""
+        return sum(_padded(part.nbytes) for part in self.parts.values())
+
+    def pack(
+        self, tensors: Mapping[str, torch.Tensor], device: torch.device | None
+    ) -> torch.Tensor:
+        """A copy of the tensors as bytes, (nbytes,), on ``device`` or where they are."""
+        some = next(iter(tensors.values()))
+        buffer = self.empty(device or some.device)
+        for name, room in self._views(buffer).items():
+            source = tensors[name].detach().permute(self.parts[name].order)
+            room = room if room.shape == source.shape else room[: len(source)]
+            room.copy_(source)
+        return buffer
+
+    def unpack(
+        self, buffer: torch.Tensor, rows: int | None = None, device: torch.device | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The tensors of a message; views of it unless it lies on another device."""
+        found = {}
+        for name, view in self._views(buffer.to(device or buffer.device)).items():
+            order = self.parts[name].order
+            view = view if rows is None else view[:rows]
+            found[name] = view.permute([order.index(place) for place in range(len(order))])
+        return found
+
+    def empty(self, device: torch.device) -> torch.Tensor:
+        """Room for one message."""
+        return torch.empty(self.nbytes, dtype=torch.uint8, device=device)
+
+    def _views(self, buffer: torch.Tensor) -> dict[str, torch.Tensor]:
+        sizes = [_padded(part.nbytes) for part in self.parts.values()]
+        starts = accumulate(sizes, initial=0)
+        return {
+            name: buffer[start : start + part.nbytes].view(part.dtype).view(part.shape)
+            for start, (name, part) in zip(starts, self.parts.items(), strict=False)
+        }
+
+
+def _memory_order(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Dimensions from the one with the largest stride on, if that is the first one."""
+    as_they_are = tuple(range(tensor.ndim))
+    # Where they say nothing: dimensions of one entry have any stride.
+    if tensor.is_contiguous():
+        return as_they_are
+    order = tuple(sorted(as_they_are, key=lambda place: -tensor.stride(place)))
+    return order if order[0] == 0 else as_they_are
+
+
+def _padded(nbytes: int) -> int:
+    return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
