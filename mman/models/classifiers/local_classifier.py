@@ -116,6 +116,7 @@ class LocalImageClassifier(ImageClassifier):
         if memory_format != 'contiguous':
             self.to(memory_format=self.memory_format)
         self.block_losses: torch.Tensor | None = None
+        self.block_terms: dict[int, Losses] = {}
         self._local_blocks: tuple[LocalBlock, ...] | None = None
 
     @property
@@ -152,7 +153,8 @@ class LocalImageClassifier(ImageClassifier):
         Returns:
             dict[str, Tensor]: For the log: ``loss`` and whatever else the
             classifier's head reports, and for K > 1 the mean and the largest
-            of the local losses. ``block_losses`` has all K of them.
+            of the local losses. ``block_losses`` has all K of them, ``block_terms``
+            what makes up the loss of each block that has several.
         """
         return self.train_blocks(self.local_blocks, data, optim_wrapper)
 
@@ -191,7 +193,7 @@ class LocalImageClassifier(ImageClassifier):
             )
         batch = self._local_batch(x, data['data_samples'])
         del data
-        losses, log_vars = [], {}
+        losses, log_vars, block_terms = [], {}, {}
         for view, block in zip(self.local_blocks, blocks, strict=True):
             wrapper = optim_wrapper[view.name]
             if view is self.local_blocks[-1]:
@@ -206,8 +208,11 @@ class LocalImageClassifier(ImageClassifier):
             # Nothing of this block may stay alive while the next one runs.
             log_vars = {key: value.detach() for key, value in log_vars.items()}
             losses.append(loss.detach())
+            terms = {key: v for key, v in log_vars.items() if 'loss' in key and key != 'loss'}
+            if len(terms) > 1:
+                block_terms[view.index] = terms
             del loss, block_losses
-        self.block_losses = torch.stack(losses)
+        self.block_losses, self.block_terms = torch.stack(losses), block_terms
         if len(losses) > 1:
             log_vars['local_loss_mean'] = self.block_losses[:-1].mean()
             log_vars['local_loss_max'] = self.block_losses[:-1].max()
