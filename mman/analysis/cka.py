@@ -17,7 +17,7 @@ from torch import nn
 from mman.utils.errors import UserError
 
 from .inspection import block_outputs, plain_loader
-from .plots import new_figure, save_png, whole_numbers
+from .plots import in_style, new_figure, save_png, whole_numbers
 from .tables import write_csv
 
 FEWEST = 4  # images, which the unbiased estimator needs
@@ -155,14 +155,16 @@ def write_cka(path: str, found: CKA) -> None:
     write_csv(path, rows)
 
 
+@in_style
 def draw_cka(path: str, found: CKA) -> None:
-    """Write a heat map in grey, dark where CKA is high, block 0 at the lower left.
+    """Write a heat map, light where CKA is high, block 0 at the lower left.
 
     The picture is a new .png file of 840 x 720 pixels.
     """
     figure = new_figure(7, 6)
     axes = figure.subplots()
-    image = axes.imshow(found.matrix, cmap='gray_r', vmin=0, vmax=1, origin='lower')
+    image = axes.imshow(found.matrix, vmin=0, vmax=1, origin='lower')
+    axes.grid(visible=False)
     figure.colorbar(image, ax=axes, label='CKA')
     whole_numbers(axes.xaxis)
     whole_numbers(axes.yaxis)
@@ -171,6 +173,6 @@ def draw_cka(path: str, found: CKA) -> None:
     if max(map(len, found.ends)) <= MOST_NUMBERS:
         for (i, j), value in np.ndenumerate(found.matrix):
             # White on dark cells.
-            color = 'white' if value > 0.5 else 'black'
+            color = 'black' if value > 0.5 else 'white'
             axes.text(j, i, f'{value:.2f}', fontsize=7, color=color, ha='center', va='center')
     save_png(figure, path)

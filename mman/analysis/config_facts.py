@@ -62,7 +62,7 @@ def config_facts(root: Path, name: str) -> tuple[dict, dict[str, str]]:
         )
     num_blocks, ends, source, trained = _split(_text(cfg.model))
     keys = ('backbone', 'neck', 'head', 'input_shape')
-    parameters, flops = _inference(_text({key: cfg.model.get(key) for key in keys}))
+    parameters, multiply_adds = _inference(_text({key: cfg.model.get(key) for key in keys}))
     entry = {
         'Name': name,
         'Metadata': {
@@ -71,7 +71,7 @@ def config_facts(root: Path, name: str) -> tuple[dict, dict[str, str]]:
             'Local Blocks': num_blocks,
             'Trained Parameters': trained,
             'Parameters': parameters,
-            'FLOPs': flops,
+            'FLOPs': multiply_adds,
         },
         'In Collection': None,
     }
@@ -137,7 +137,7 @@ def _source(model: nn.Module, cfg: dict) -> str:
 
 @functools.cache
 def _inference(network_text: str) -> tuple[int, int]:
-    """Parameters of the plain classifier, and multiply-adds of one image."""
+    """Parameters of the plain classifier, and multiply-adds of one image, OpenMMLab's FLOPs."""
     register_all_modules()
     init_default_scope('mman')
     network = json.loads(network_text)
@@ -145,8 +145,7 @@ def _inference(network_text: str) -> tuple[int, int]:
     model = MODELS.build(dict(type='ImageClassifier', **network)).eval()
     with fake_copy(model) as copied, torch.no_grad(), FlopCount() as count:
         copied(torch.empty(1, *shape))
-    # OpenMMLab counts a multiplication with its addition once, FlopCount both.
-    return sum(p.numel() for p in model.parameters()), count.total // 2
+    return sum(p.numel() for p in model.parameters()), count.multiply_adds
 
 
 def _accuracies(root: Path, pattern: str) -> tuple[list[float], str]:

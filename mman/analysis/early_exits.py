@@ -14,13 +14,14 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
 from mman.models.classifiers import check_exits, exit_blocks, exit_logits
+from mman.utils.errors import UserError
 from mman.utils.flop_count import FlopCount
 
 from .inspection import loader_config
-from .plots import new_figure, save_png, whole_numbers
+from .plots import BLUE, VERMILION, in_style, new_figure, save_png, whole_numbers
 from .tables import markdown_table, write_csv
 
-_UNITS = ((1e9, 'GFLOPs'), (1e6, 'MFLOPs'), (1e3, 'kFLOPs'))
+_UNITS = ((1e9, 'billions'), (1e6, 'millions'), (1e3, 'thousands'))
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,10 @@ class ExitResult:
         classifier (str): What predicts there.
         accuracy (float): Top-1 in percent on the test set.
         parameters (int): Of all that is run, the classifier included.
-        flops (int): Floating-point operations of one image, a multiplication
-            and an addition counting two.
+        multiply_adds (int): Of one image, a multiplication with its addition
+            counting once.
+        image_shape (str): Of the images of the test set, which both accuracy
+            and multiply-adds are of, such as '3 x 8 x 8'.
     """
 
     block: int
@@ -42,7 +45,8 @@ class ExitResult:
     classifier: str
     accuracy: float
     parameters: int
-    flops: int
+    multiply_adds: int
+    image_shape: str
 
 
 class _UsedStorages(TorchDispatchMode):
@@ -74,45 +78,55 @@ def measure_exits(cfg: Config, model: nn.Module) -> list[ExitResult]:
     """
     check_exits(model, [])
     loader = loader_config(cfg, 'test_dataloader', ', which tells accuracies')
-    accuracies = exit_accuracies(model, Runner.build_dataloader(loader))
+    accuracies, shape = exit_accuracies(model, Runner.build_dataloader(loader))
     results = []
     for block, accuracy in accuracies.items():
         head = [*model.aux_heads, model.head][block]
         kind = type(getattr(head, 'host', head)).__name__
-        results.append(
-            ExitResult(block, model.block_ends[block], kind, accuracy, *exit_costs(model, block))
-        )
+        facts = (block, model.block_ends[block], kind, accuracy)
+        costs = exit_costs(model, block, shape)
+        results.append(ExitResult(*facts, *costs, ' x '.join(map(str, shape))))
     return results
 
 
 @torch.no_grad()
-def exit_accuracies(model: nn.Module, batches: DataLoader) -> dict[int, float]:
-    """Top-1 in percent of every exit, from one pass over the batches."""
-    blocks, scores, labels = exit_blocks(model), {}, []
+def exit_accuracies(
+    model: nn.Module, batches: DataLoader
+) -> tuple[dict[int, float], tuple[int, int, int]]:
+    """Top-1 in percent of every exit, from one pass over the batches; and their images' (C, H, W).
+
+    Raises:
+        UserError: If images of several shapes are tested, which have no one cost.
+    """
+    blocks, scores, labels, shapes = exit_blocks(model), {}, [], set()
     for batch in track_iter_progress((batches, len(batches)), file=sys.stderr):
         data = model.data_preprocessor(batch, False)
         labels += [sample.gt_label.cpu() for sample in data['data_samples']]
+        shapes.add(tuple(data['inputs'].shape[1:]))
         for block, logits in exit_logits(model, data['inputs'], blocks):
             scores.setdefault(block, []).append(logits.cpu())
+    if len(shapes) > 1:
+        raise UserError(f'test_dataloader gives images of several shapes, {sorted(shapes)}')
     target = torch.cat(labels)
-    return {
+    accuracies = {
         block: 100 * (torch.cat(found).argmax(dim=1) == target).double().mean().item()
         for block, found in scores.items()
     }
+    return accuracies, shapes.pop()
 
 
 @torch.no_grad()
-def exit_costs(model: nn.Module, block: int) -> tuple[int, int]:
-    """Parameters and operations of one image up to an exit."""
-    image = next(model.parameters()).new_zeros(1, *model.input_shape)
+def exit_costs(model: nn.Module, block: int, image_shape: tuple[int, int, int]) -> tuple[int, int]:
+    """Parameters, and multiply-adds of one image (C, H, W), up to an exit."""
+    image = next(model.parameters()).new_zeros(1, *image_shape)
     with _UsedStorages() as used, FlopCount() as flops:
         list(exit_logits(model, image, [block]))
     parameters = (p for p in model.parameters() if _storage(p) in used.found)
-    return sum(p.numel() for p in parameters), flops.total
+    return sum(p.numel() for p in parameters), flops.multiply_adds
 
 
 def exit_table(results: Sequence[ExitResult]) -> str:
-    """The results as a Markdown table."""
+    """The results as a Markdown table, a line on what it shows above it."""
     rows = [
         {
             'block': str(one.block),
@@ -120,11 +134,13 @@ def exit_table(results: Sequence[ExitResult]) -> str:
             'classifier': one.classifier,
             'top-1 [%]': f'{one.accuracy:.2f}',
             'parameters': f'{one.parameters:,}',
-            'MFLOPs': f'{one.flops / 1e6:,.2f}',
+            'multiply-adds [M]': f'{one.multiply_adds / 1e6:,.2f}',
         }
         for one in results
     ]
-    return markdown_table(rows, left=(1, 2))
+    shape = results[0].image_shape
+    title = f'Early exits on test images of {shape}; parameters and multiply-adds up to the exit:'
+    return f'{title}\n\n{markdown_table(rows, left=(1, 2))}'
 
 
 def write_exits(path: str, results: Sequence[ExitResult]) -> None:
@@ -132,24 +148,24 @@ def write_exits(path: str, results: Sequence[ExitResult]) -> None:
     write_csv(path, map(vars, results))
 
 
+@in_style
 def draw_exits(path: str, results: Sequence[ExitResult], title: str) -> None:
-    """Write accuracy by block, and by arithmetic, of results with the whole network last.
+    """Write accuracy by block, and by multiply-adds, of results with the whole network last.
 
     The picture is a new .png file of 1320 x 540 pixels.
     """
-    size, unit = next((s, u) for s, u in _UNITS if results[-1].flops >= s or u == 'kFLOPs')
+    size, unit = next((s, u) for s, u in _UNITS if results[-1].multiply_adds >= s or s == 1e3)
     figure = new_figure(11, 4.5)
     left, right = figure.subplots(1, 2, sharey=True)
     accuracies = [one.accuracy for one in results]
-    blocks, costs = [one.block for one in results], [one.flops / size for one in results]
+    blocks, costs = [one.block for one in results], [one.multiply_adds / size for one in results]
     for axes, places in ((left, blocks), (right, costs)):
-        axes.plot(places[:-1], accuracies[:-1], 'ko-', label='early exit')
-        # Told apart without colour.
-        axes.plot(places[-1:], accuracies[-1:], 'ks', fillstyle='none', label='whole network')
-        axes.grid(color='#cccccc', linewidth=0.6)
+        axes.plot(places[:-1], accuracies[:-1], 'o-', color=BLUE, label='early exit')
+        look = dict(color=VERMILION, markersize=8)
+        axes.plot(places[-1:], accuracies[-1:], 's', label='whole network', **look)
     whole_numbers(left.xaxis)
     left.set(xlabel='last block that is run', ylabel='top-1 accuracy [%]')
-    right.set_xlabel(f'arithmetic of one image [{unit}]')
+    right.set_xlabel(f'multiply-adds of one image of {results[-1].image_shape} [{unit}]')
     right.set_xlim(left=0)
     left.legend(loc='best')
     figure.suptitle(title)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from matplotlib.ticker import MaxNLocator
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from torch import nn
@@ -13,7 +14,7 @@ from mman.registry import TRANSFORMS
 from mman.utils.errors import UserError
 
 from .inspection import block_outputs, loader_config, pipeline_owner
-from .plots import new_figure, save_png
+from .plots import COLOUR_MAP, in_style, new_figure, save_png
 
 #: Names of maps, in the order of the picture's columns.
 OUTPUT, MOMENTUM, BIAS, MIXED = 'block output x', 'momentum(x)', 'bias(x)', 'mixed'
@@ -123,6 +124,7 @@ def read_image(cfg: Config, model: nn.Module, path: str) -> tuple[np.ndarray, to
     return shown, model.data_preprocessor(dict(inputs=inputs[None]), False)['inputs']
 
 
+@in_style
 def draw_maps(
     path: str,
     image: np.ndarray,
@@ -132,11 +134,11 @@ def draw_maps(
 ) -> None:
     """Write the image and a row of maps for every block and channel.
 
-    Every map is scaled by itself, from black at its lowest value to white at
-    its highest, which stand below it.
+    Every map is scaled by itself, from dark at its lowest value to light at its
+    highest, and has a colour bar.
 
     Args:
-        path (str): A new .png file, 160 x 160 pixels a map.
+        path (str): A new .png file, 190 x 160 pixels a map.
         image (ndarray): Uint8, (H, W) or (H, W, 3).
         maps (dict): By block, maps (C, H, W) by name.
         channels (Sequence[int] | None): Which to draw; None for their mean.
@@ -144,7 +146,7 @@ def draw_maps(
     """
     rows = [(k, channel) for k in maps for channel in (channels or [None])]
     columns = list(dict.fromkeys(name for row in maps.values() for name in row))
-    figure = new_figure(1.6 * (len(columns) + 1), 1.6 * len(rows) + 0.6, dpi=100)
+    figure = new_figure(1.9 * (len(columns) + 1), 1.6 * len(rows) + 0.6, dpi=100)
     grid = figure.subplots(len(rows), len(columns) + 1, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -153,9 +155,12 @@ def draw_maps(
     for line, (k, channel) in zip(grid, rows, strict=True):
         for axes, (name, found) in zip(line[1:], maps[k].items(), strict=False):
             one = found.mean(dim=0) if channel is None else found[channel]
-            axes.imshow(one.numpy(), cmap='gray')
+            picture = axes.imshow(one.numpy(), cmap=COLOUR_MAP)
+            bar = figure.colorbar(picture, ax=axes, shrink=0.85, aspect=12)
+            bar.ax.tick_params(labelsize=6)
+            bar.locator = MaxNLocator(3)
             label = f'block {k}, {name}' + ('' if channel is None else f', ch. {channel}')
-            axes.set_title(f'{label}\n{one.min():.3g} to {one.max():.3g}', fontsize=7)
+            axes.set_title(label, fontsize=7)
     what = 'mean over channels' if channels is None else 'single channels'
     figure.suptitle(f'{title}, {what}', fontsize=9)
     save_png(figure, path)

@@ -17,7 +17,7 @@ from mman.models.splitters import Unit
 from mman.utils.errors import UserError
 
 from .inspection import block_outputs, plain_loader
-from .plots import new_figure, save_png, whole_numbers
+from .plots import BLACK, BLUE, VERMILION, in_style, new_figure, save_png, whole_numbers
 from .tables import markdown_table, write_csv
 
 
@@ -158,6 +158,7 @@ def write_probes(path: str, found: Probes) -> None:
     write_csv(path, (dict(block=k, end=end, **vars(one)) for k, (end, one) in pairs))
 
 
+@in_style
 def draw_probes(path: str, found: Probes, title: str) -> None:
     """Write accuracy over blocks, and that of the network as a line across.
 
@@ -165,10 +166,10 @@ def draw_probes(path: str, found: Probes, title: str) -> None:
     """
     figure = new_figure(7, 4.5)
     axes = figure.subplots()
-    axes.plot([p.val for p in found.blocks], 'ko-', label='linear probe, val')
-    axes.plot([p.train for p in found.blocks], 'o:', color='0.55', label='linear probe, train')
-    axes.axhline(found.network, color='black', linestyle='--', label='the network itself, val')
+    axes.plot([p.val for p in found.blocks], 'o-', color=BLUE, label='linear probe, val')
+    axes.plot([p.train for p in found.blocks], 's:', color=VERMILION, label='linear probe, train')
+    axes.axhline(found.network, color=BLACK, linestyle='--', label='the network itself, val')
     whole_numbers(axes.xaxis)
     axes.set(xlabel='block', ylabel='accuracy [%]', title=title)
-    figure.legend(loc='outside lower center', ncols=3, frameon=False)
+    figure.legend(loc='outside lower center', ncols=3)
     save_png(figure, path)

@@ -284,4 +284,4 @@ def _chosen(cfg: Config, budget: float, size: int) -> tuple[Variant, str]:
     changed = copy.deepcopy(cfg)
     plan.apply(changed)
     name = f'chosen for {budget:g} GiB: K = {len(plan.ends)}, recompute {plan.recompute}'
-    return Variant(name, changed, report=plan.report), str(plan)
+    return Variant(name, changed, report=plan.report), f'Of all splits that fit: {plan}'

@@ -5,9 +5,21 @@ from itertools import groupby
 
 from matplotlib.lines import Line2D
 
+from mman.utils.flop_count import multiply_adds
+
 from .baselines import PARTS_NOTE
+from .memory_advice import memory_advice
 from .memory_plan import MemoryOverview, Variant
-from .plots import new_figure, save_png, whole_numbers
+from .plots import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    SKY,
+    in_style,
+    new_figure,
+    save_png,
+    whole_numbers,
+)
 from .tables import markdown_table, mebibytes, write_csv
 
 MIB, GIB = 2**20, 2**30
@@ -22,10 +34,10 @@ HOST_NOTE = (
 DEVICES = {'cuda': 'CUDA allocator', 'cpu': 'live bytes, CPU'}
 # Distinct in grey as well: colours differ in lightness, and hatches besides.
 STYLES = {
-    'parameters': dict(facecolor='#6f9fcf', hatch='///'),
-    'gradients': dict(facecolor='#f0a060', hatch='xxx'),
-    'optimizer': dict(facecolor='#c3d9ec', hatch='...'),
-    'buffers': dict(facecolor='#333333', hatch=''),
+    'parameters': dict(facecolor=BLUE, hatch='///'),
+    'gradients': dict(facecolor=ORANGE, hatch='xxx'),
+    'optimizer': dict(facecolor=SKY, hatch='...'),
+    'buffers': dict(facecolor=BLACK, hatch=''),
     'activations': dict(facecolor='#f1f4f7', hatch=''),
 }
 # A budget beyond so many times the longest bar would leave the bars no room.
@@ -33,9 +45,10 @@ FARTHEST_LINE = 2
 
 
 def memory_text(overview: MemoryOverview) -> str:
-    """Both tables and all notes."""
+    """What to do, both tables and all notes."""
     tables = f'{peak_table(overview)}\n\n{block_table(overview)}\n'
-    return '\n'.join([tables, NOTE, HOST_NOTE, PARTS_NOTE, *overview.notes])
+    notes = [NOTE, HOST_NOTE, PARTS_NOTE, *overview.notes]
+    return '\n'.join([f'{memory_advice(overview)}\n', tables, *notes])
 
 
 def fits(row: Variant, budget: float) -> str:
@@ -58,7 +71,7 @@ def _cells(row: Variant, overview: MemoryOverview) -> dict[str, str]:
         'host': mebibytes(report.host),
         '/ BP': f'{row.total / bp.total:.3f}' if bp else '-',
         **{kind: mebibytes(size) for kind, size in row.breakdown().items()},
-        'FLOPs / BP': f'{row.flops / bp.flops:.3f}' if bp else '-',
+        'multiply-adds / BP': f'{row.flops / bp.flops:.3f}' if bp else '-',
     }
     if overview.budget is not None:
         cells[f'fits {overview.budget:g} GiB'] = fits(row, overview.budget)
@@ -97,7 +110,7 @@ def write_memory(path: str, overview: MemoryOverview) -> None:
         same = dict(training=row.name, num_blocks=len(report.blocks), recompute=row.recompute)
         same |= dict(batch_size=overview.batch_size, parts=row.parts)
         total = same | dict(block='all', end='', peak=report.peak, host=report.host)
-        total |= row.breakdown() | dict(flops=row.flops)
+        total |= row.breakdown() | dict(multiply_adds=multiply_adds(row.flops))
         if overview.budget is not None:
             total |= dict(budget=round(overview.budget * GIB), fits=fits(row, overview.budget))
         if overview.device is not None:
@@ -109,6 +122,7 @@ def write_memory(path: str, overview: MemoryOverview) -> None:
     write_csv(path, lines)
 
 
+@in_style
 def draw_memory(path: str, overview: MemoryOverview, title: str) -> None:
     """Write stacked bars: peaks of all rows, and those of the config's blocks.
 
@@ -140,7 +154,7 @@ def draw_memory(path: str, overview: MemoryOverview, title: str) -> None:
             if budget * GIB <= FARTHEST_LINE * peak:
                 mark(budget * GIB / size, **line)
         handles.append(Line2D([], [], label=f'budget, {budget:g} GiB', **line))
-    figure.legend(handles=handles, loc='outside lower center', ncols=len(handles), frameon=False)
+    figure.legend(handles=handles, loc='outside lower center', ncols=len(handles))
     figure.suptitle(title)
     save_png(figure, path)
 

@@ -13,7 +13,7 @@ from mman.apis.memory_budget import apply_memory_budget
 from mman.apis.models import build_model
 
 from .inspection import loader_config
-from .plots import new_figure, save_png
+from .plots import in_style, new_figure, save_png
 
 
 def read_samples(cfg: Config, count: int, seed: int = 0) -> tuple[torch.Tensor, list[str]]:
@@ -64,6 +64,7 @@ def _name(label: int, classes: Sequence[str] | None) -> str:
     return str(label if classes is None else classes[label])
 
 
+@in_style
 def draw_samples(path: str, images: torch.Tensor, names: Sequence[str], title: str) -> None:
     """Write the images in rows, the class of each above it.
 

@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle, groupby
+from itertools import groupby
 
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
@@ -15,7 +15,7 @@ from mman.utils.build_errors import named_errors
 from mman.utils.errors import UserError
 
 from .inspection import loader_config, local_model
-from .plots import LINES, legend_below, new_figure, save_png
+from .plots import epochs_on_top, in_style, legend_below, new_figure, save_png
 from .tables import write_csv
 
 
@@ -185,6 +185,7 @@ def write_schedules(path: str, schedules: Sequence[Schedule]) -> None:
     write_csv(path, rows)
 
 
+@in_style
 def draw_schedules(
     path: str, length: TrainingLength, schedules: Sequence[Schedule], title: str
 ) -> None:
@@ -194,19 +195,17 @@ def draw_schedules(
     """
     figure = new_figure(8, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    for one, style in zip(schedules, cycle(LINES), strict=False):
+    for one in schedules:
         # The last values hold to the end.
         points = [*one.points, (length.iterations, *one.points[-1][1:])]
         steps, rates, momenta = zip(*points, strict=True)
         for axes, values in ((upper, rates), (lower, momenta)):
-            axes.plot(steps, values, drawstyle='steps-post', label=one.name, **style)
+            axes.plot(steps, values, drawstyle='steps-post', label=one.name)
     upper.set_ylabel('learning rate')
     upper.set_ylim(bottom=0)
     lower.set(xlabel='iteration', ylabel='momentum', ylim=(0, 1))
     if length.by_epoch:
-        size = length.epoch_length
-        top = upper.secondary_xaxis('top', (lambda x: x / size, lambda x: x * size))
-        top.set_xlabel('epoch')
+        epochs_on_top(upper, length.epoch_length)
     legend_below(figure, upper)
     figure.suptitle(title)
     save_png(figure, path)

@@ -2,18 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 
 from mman.utils.errors import UserError
 
-from .plots import LINES, legend_below, new_figure, save_png, whole_numbers
+from .plots import in_style, legend_below, new_figure, save_png, whole_numbers
 from .run_logs import join, read_starts
 from .tables import write_csv
 
 FILE = 'vis_data/scalars.json'
 #: What is drawn unless told otherwise.
 KEYS = ('loss', 'accuracy/top1')
+#: What well-known keys mean, with their units; a loss has none.
+MEANINGS = {
+    'loss': "training loss of the network's own head",
+    'local_loss_mean': 'mean of the local training losses',
+    'local_loss_max': 'largest of the local training losses',
+    'accuracy/top1': 'validation accuracy, top-1 [%]',
+    'accuracy/top5': 'validation accuracy, top-5 [%]',
+    'lr': 'learning rate',
+    'time': 'time of an iteration [s]',
+    'data_time': 'waiting for data in an iteration [s]',
+    'memory': 'peak of the CUDA allocator [MiB]',
+}
+_BLOCK_LOSS = 'block_loss/'
+# So many points or fewer are marked.
+_FEW = 30
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,7 @@ def write_curves(path: str, curves: Sequence[Curve]) -> None:
     write_csv(path, rows)
 
 
+@in_style
 def draw_curves(path: str, curves: Sequence[Curve]) -> None:
     """Write a panel for every key, with a line for every run; all runs have the same keys.
 
@@ -103,12 +118,19 @@ def draw_curves(path: str, curves: Sequence[Curve]) -> None:
     figure = new_figure(6 * len(keys), 4.5)
     for axes, key in zip(figure.subplots(1, len(keys), squeeze=False).flat, keys, strict=True):
         shown = [curve for curve in curves if curve.key == key]
-        for curve, style in zip(shown, cycle(LINES), strict=False):
-            # A line of one point would be invisible.
-            marker = 'o' if len(curve.steps) == 1 else None
-            axes.plot(curve.steps, curve.values, label=curve.run, marker=marker, **style)
+        for curve in shown:
+            # A few points are hard to see, and one alone not at all.
+            marker = 'o' if len(curve.steps) <= _FEW else None
+            axes.plot(curve.steps, curve.values, label=curve.run, marker=marker)
         axes.set_xlabel(' / '.join(dict.fromkeys(curve.unit for curve in shown)))
-        axes.set_ylabel(f'{key} [%]' if key.startswith('accuracy') else key)
+        axes.set(title=key, ylabel=meaning(key))
         whole_numbers(axes.xaxis)
-    legend_below(figure, figure.axes[0])
+    legend_below(figure, figure.axes[0], title='run')
     save_png(figure, path)
+
+
+def meaning(key: str) -> str:
+    """What a key of the log is, with its unit; the key itself where that is not known."""
+    if key.startswith(_BLOCK_LOSS):
+        return f'training loss of block {key.removeprefix(_BLOCK_LOSS)}'
+    return MEANINGS.get(key, key)

@@ -30,6 +30,15 @@ _NO_WORK = {'empty', 'empty_like', 'empty_strided', 'new_empty', 'new_empty_stri
 _NO_WORK |= {'_unsafe_view', 'promote_types'}
 
 
+def multiply_adds(flops: int) -> int:
+    """Multiplications, each with its addition: half of the floating-point operations.
+
+    What all tables, pictures and files show, as metafiles of OpenMMLab do under
+    the key FLOPs.
+    """
+    return flops // 2
+
+
 class FlopCount(TorchDispatchMode):
     """Floating-point operations of matrix products, convolutions and attention.
 
@@ -44,6 +53,11 @@ class FlopCount(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.total = 0
+
+    @property
+    def multiply_adds(self) -> int:
+        """As :func:`multiply_adds` of the total."""
+        return multiply_adds(self.total)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}

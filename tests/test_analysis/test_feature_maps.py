@@ -130,7 +130,7 @@ def test_one_grey_channel(tmp_path):
 
 @pytest.mark.parametrize(
     ('blocks', 'channels', 'size'),
-    [(None, None, (800, 700)), ([1], [0, 3], (800, 380)), ([3], None, (320, 220))],
+    [(None, None, (950, 700)), ([1], [0, 3], (950, 380)), ([3], None, (380, 220))],
 )
 def test_pictures(saved, tmp_path, blocks, channels, size):
     folder, model, _ = saved

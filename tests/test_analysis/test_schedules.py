@@ -5,6 +5,7 @@ import math
 import pytest
 
 from mman import apis
+from mman.analysis import schedules
 from mman.analysis.schedules import (
     Schedule,
     draw_schedules,
@@ -128,6 +129,19 @@ def test_the_length_of_an_epoch_is_counted(tmp_path):
     assert [(int(line['iteration']), float(line['lr'])) for line in lines] == [
         (start, rate) for start, rate, _ in found[0].points
     ]
+
+
+@pytest.mark.parametrize(('epochs', 'ticks'), [(1, [0, 1]), (2, [0, 1, 2])])
+def test_only_whole_epochs_are_at_the_top(tmp_path, monkeypatch, epochs, ticks):
+    figures = []
+    monkeypatch.setattr(schedules, 'save_png', lambda figure, path: figures.append(figure))
+    points = [(0, 0.1, 0.9), (7, 0.05, 0.9)]
+    length = schedules.TrainingLength(23 * epochs, 23, True)
+    draw_schedules(tmp_path / 'a.png', length, [Schedule((0,), points)], 'a')
+    figures[0].savefig(tmp_path / 'b.png')
+    (top,) = figures[0].axes[0].child_axes
+    low, high = top.get_xlim()
+    assert [tick for tick in top.get_xticks() if low <= tick <= high] == ticks
 
 
 def test_names_of_blocks():

@@ -7,7 +7,13 @@ from mmengine.visualization import LocalVisBackend
 
 from mman.analysis import training_curves
 from mman.analysis.plots import save_png as save
-from mman.analysis.training_curves import curve_text, draw_curves, read_curves, write_curves
+from mman.analysis.training_curves import (
+    curve_text,
+    draw_curves,
+    meaning,
+    read_curves,
+    write_curves,
+)
 from mman.utils import UserError
 from tests.helpers.look_inside import picture_size
 from tests.helpers.tables import csv_rows
@@ -75,6 +81,16 @@ def test_what_is_drawn_is_what_was_read(runs, monkeypatch):
     assert list(accuracy.lines[1].get_ydata()) == [40.0, 45.0, 55.0]
     assert loss.lines[0].get_linestyle() != loss.lines[1].get_linestyle()
     assert (loss.get_xlabel(), accuracy.get_xlabel()) == ('iteration', 'epoch')
+    assert accuracy.get_ylabel() == 'validation accuracy, top-1 [%]'
+    assert loss.get_ylabel() == "training loss of the network's own head"
+    assert loss.lines[0].get_color() != loss.lines[1].get_color()
+    (legend,) = figures[0].legends
+    assert legend.get_title().get_text() == 'run'
+
+
+def test_what_keys_mean():
+    assert meaning('block_loss/3') == 'training loss of block 3'
+    assert meaning('something') == 'something'
 
 
 def test_one_start_and_other_keys(runs):

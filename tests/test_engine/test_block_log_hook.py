@@ -61,7 +61,7 @@ def console_lines(tmp_path):
 
 def test_records_are_the_means_of_an_interval(build_runner, tmp_path):
     recorder = Recorder()
-    # Eight iterations in two epochs: intervals end at 3, 6 and with the training.
+    # Two epochs of four iterations: an interval ends at the third and with the epoch.
     runner = build_runner(
         many_blocks(),
         epochs=2,
@@ -73,8 +73,9 @@ def test_records_are_the_means_of_an_interval(build_runner, tmp_path):
     runner.train()
     losses = torch.tensor(recorder.losses, dtype=torch.float64).reshape(8, 55)
     records = records_in(tmp_path)
-    assert [(r['epoch'], r['iter']) for r in records] == [(1, 3), (2, 6), (2, 8)]
-    for record, part in zip(records, (losses[:3], losses[3:6], losses[6:]), strict=True):
+    assert [(r['epoch'], r['iter']) for r in records] == [(1, 3), (1, 4), (2, 7), (2, 8)]
+    parts = (losses[:3], losses[3:4], losses[4:7], losses[7:])
+    for record, part in zip(records, parts, strict=True):
         assert set(record) == {'epoch', 'iter', 'losses'}
         assert record['losses'] == pytest.approx(part.mean(0).tolist(), rel=1e-5)
     lines = console_lines(tmp_path)
@@ -93,6 +94,43 @@ def test_records_are_the_means_of_an_interval(build_runner, tmp_path):
     )
     # Four decimals are printed.
     assert shown == pytest.approx(expected, abs=1e-4)
+
+
+def test_every_epoch_has_a_record(build_runner, tmp_path):
+    build_runner(two_blocks(), epochs=3, images=16, hooks=[BlockLogHook(interval=50)]).train()
+    assert [(r['epoch'], r['iter']) for r in records_in(tmp_path)] == [(1, 2), (2, 4), (3, 6)]
+
+
+class TermRecorder(Hook):
+    """Keeps what the first block's head returns."""
+
+    def __init__(self):
+        self.losses = []
+
+    def before_train(self, runner):
+        plain = runner.model.parse_losses
+
+        def record(losses):
+            if len(losses) > 1:
+                self.losses.append({key: float(value) for key, value in losses.items()})
+            return plain(losses)
+
+        runner.model.parse_losses = record
+
+
+def test_losses_that_a_sum_is_made_of(build_runner, tmp_path):
+    recorder, model = TermRecorder(), two_blocks()
+    model['aux_head'] = dict(type='InfoProAuxHead', reconstruction_weight=2.0, task_weight=1.0)
+    build_runner(model, images=24, hooks=[recorder, BlockLogHook(interval=2)]).train()
+    assert len(recorder.losses) == 3
+    records = records_in(tmp_path)
+    for record, parts in zip(records, (recorder.losses[:2], recorder.losses[2:]), strict=True):
+        assert set(record['terms']) == {'loss_task', 'loss_reconstruction'}
+        for name, (first, last) in record['terms'].items():
+            assert first == pytest.approx(sum(p[name] for p in parts) / len(parts), rel=1e-5)
+            assert last is None
+        both = sum(values[0] for values in record['terms'].values())
+        assert record['losses'][0] == pytest.approx(both, rel=1e-5)
 
 
 def test_the_history_does_not_grow_with_the_number_of_blocks(build_runner):

@@ -1,4 +1,4 @@
-"""Measure every early exit of a checkpoint: accuracy on the test set, parameters, arithmetic."""
+"""Measure every early exit of a checkpoint: accuracy on the test set, parameters, multiply-adds."""
 
 import argparse
 from pathlib import Path

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..plots import new_figure, save_png
+from ..plots import PALETTE, in_style, new_figure, save_png
 from .grid import Candidate
 
-# One marker for a head and those that host it; fillings tell what momentum does, without colours.
+# One marker and colour for a head and those that host it; fillings tell what momentum does.
 MARKERS = 'o^Dsv<>Pphd*X'
-FILLS = {None: 'white', 'sum': '0.65', 'scaled': 'black'}
+FILLS = {None: 'none', 'sum': 'left', 'scaled': 'full'}
 
 
+@in_style
 def draw_comparison(
     path: Path, candidates: Sequence[Candidate], rows: Sequence[dict], title: str
 ) -> None:
@@ -24,8 +25,6 @@ def draw_comparison(
     """
     figure = new_figure(9, 6, dpi=150)
     axes = figure.subplots()
-    axes.grid(color='0.9', linewidth=0.6)
-    axes.set_axisbelow(True)
     several_k = len({one.num_blocks for one in candidates} - {1}) > 1
     kinds, named = [], set()
     for one, row in zip(candidates, rows, strict=True):
@@ -40,8 +39,9 @@ def draw_comparison(
             *(x, row['error_mean'], row['error_std']),
             marker=MARKERS[kinds.index(kind) % len(MARKERS)],
             markersize=8,
-            markerfacecolor=FILLS[None if momentum is None else momentum.get('mix', 'sum')],
-            **dict(color='black', ecolor='0.5', elinewidth=1, capsize=3, linestyle='', zorder=3),
+            fillstyle=FILLS[None if momentum is None else momentum.get('mix', 'sum')],
+            color=PALETTE[kinds.index(kind) % len(PALETTE)],
+            **dict(ecolor='0.5', elinewidth=1, capsize=3, linestyle='', zorder=3),
             label=None if one.method in named else one.method,
         )
         named.add(one.method)
@@ -53,5 +53,5 @@ def draw_comparison(
     axes.set_ylabel(f'top-1 error after the last epoch [%]{spread_note}')
     if named:
         heading = 'method, K beside its point' if several_k else 'method'
-        figure.legend(loc='outside right upper', title=heading, frameon=False)
+        figure.legend(loc='outside right upper', title=heading)
     save_png(figure, path, overwrite=True)

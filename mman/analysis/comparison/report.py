@@ -8,6 +8,7 @@ from statistics import mean, median, stdev
 from mmengine.config import Config
 
 from mman.apis.memory_prediction import MemoryReport
+from mman.utils.flop_count import multiply_adds
 
 from ..baselines import PARTS_NOTE
 from ..tables import markdown_table, mebibytes
@@ -27,9 +28,9 @@ COUNTED = (
     'Peak: bytes of live tensors in a training iteration, predicted on fake tensors: parameters, '
     'buffers, gradients, optimizer state, activations, the batch; not the workspace of kernels or '
     'the reserve of an allocator. Host: what is kept in the memory of the CPU besides; "peak / BP" '
-    'is of both together. Copies between them take time that FLOPs do not show.',
-    'Parameters: while training, heads and momentum units included. FLOPs: of matrix products and '
-    'convolutions in an iteration, a multiplication and an addition counting two.',
+    'is of both together. Copies between them take time that multiply-adds do not show.',
+    'Parameters: while training, heads and momentum units included. Multiply-adds: of matrix '
+    'products and convolutions in an iteration, a multiplication with its addition counting once.',
 )
 FLOAT32 = 4  # bytes
 
@@ -76,8 +77,8 @@ def make_rows(
                 seconds_per_iteration=median(times) if times else None,
                 time_over_bp=median(ratios) if ratios else None,
                 parameters=cost.parameters // FLOAT32,
-                flops=cost.flops * one.parts,
-                flops_over_bp=cost.flops * one.parts / costs[bp].flops,
+                multiply_adds=multiply_adds(cost.flops * one.parts),
+                multiply_adds_over_bp=cost.flops * one.parts / costs[bp].flops,
             )
         )
     return rows
@@ -171,8 +172,8 @@ def comparison_table(rows: Sequence[dict], num_seeds: int) -> str:
                 'peak / BP': f'{row["peak_over_bp"]:.3f}',
                 'time / BP': f'{row["time_over_bp"] or 0:.2f}',
                 'parameters': f'{row["parameters"]:,}',
-                'GFLOPs': f'{row["flops"] / 1e9:,.2f}',
-                'FLOPs / BP': f'{row["flops_over_bp"]:.3f}',
+                'multiply-adds, G': f'{row["multiply_adds"] / 1e9:,.2f}',
+                'multiply-adds / BP': f'{row["multiply_adds_over_bp"]:.3f}',
             }
         )
     absent = {'- host'} if not any(row['host'] for row in rows) else set()

@@ -141,6 +141,7 @@ class LocalImageClassifier(ImageClassifier):
             raise UserError(f'model.save_on_cpu={save_on_cpu!r} should be True or False')
         self.save_on_cpu = save_on_cpu
         self.block_losses: torch.Tensor | None = None
+        self.block_terms: dict[int, Losses] = {}
         self._local_blocks: tuple[LocalBlock, ...] | None = None
 
     @property
@@ -178,7 +179,8 @@ class LocalImageClassifier(ImageClassifier):
             dict[str, Tensor]: For the log: ``loss`` and whatever else the
             classifier's head reports, and for K > 1 the mean and the largest
             of the local losses. ``block_losses`` has those of all blocks that
-            train, in order; ``loss`` is of the last of these.
+            train, in order; ``loss`` is of the last of these; ``block_terms`` has
+            what makes up the loss of each block that has several.
         """
         return self.train_blocks(self.local_blocks, data, optim_wrapper)
 
@@ -254,7 +256,7 @@ class LocalImageClassifier(ImageClassifier):
                 f'block needs an optimizer, but there is one {type(optim_wrapper).__name__}'
             )
         x, batch = enter()
-        losses, log_vars = [], {}
+        losses, log_vars, self.block_terms = [], {}, {}
         last = self.trained_blocks[-1]
         for view, block in zip(views, blocks, strict=True):
             if view.index > last:
@@ -278,6 +280,9 @@ class LocalImageClassifier(ImageClassifier):
             # Nothing of this block may stay alive while the next one runs.
             log_vars = {key: value.detach() for key, value in log_vars.items()}
             losses.append(loss.detach())
+            terms = {key: v for key, v in log_vars.items() if 'loss' in key and key != 'loss'}
+            if len(terms) > 1:
+                self.block_terms[view.index] = terms
             del loss, block_losses
         return losses, log_vars
 
