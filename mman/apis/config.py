@@ -9,12 +9,16 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 
 from mman.utils.build_errors import reason
 from mman.utils.config_names import config_path
 from mman.utils.errors import UserError
 from mman.utils.resume_point import find_resume_point
-from mman.validation import check_top_level, class_name
+from mman.validation import check_top_level, class_name, unread_keys
+from mman.validation.components import takes
+from mman.validation.top_level import KNOWN
+from mman.validation.values import check_call
 
 from .distributed import RANKS
 from .image_folder import apply_image_folder
@@ -48,6 +52,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     # custom_imports name modules as seen from where the command is run.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+    _check_bases(path)
     cfg = _read(path)
     if 'image_folder.root' in (options or {}) and 'image_folder' not in cfg:
         raise UserError(
@@ -62,6 +67,10 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
         text = error.args[0] if error.args else error
         raise UserError(f'--cfg-options do not fit config {path!r}: {text}') from error
     check_top_level(cfg.to_dict())
+    if any(key.split('.')[0] == 'custom_imports' for key in options or ()):
+        _import_custom(cfg.custom_imports, path)
+    for message in unread_keys(cfg.to_dict()):
+        warn(message)
     apply_image_folder(cfg)
     return cfg
 
@@ -72,23 +81,51 @@ def _read(path: str) -> Config:
     except FileNotFoundError as error:
         raise UserError(f'config {path!r} refers to a missing file: {error}') from error
     except ImportError as error:
-        # mmengine's own message lists sys.path, in many lines, and not what was missing.
-        cause: BaseException = error
-        while cause.__cause__ or cause.__context__:
-            cause = cause.__cause__ or cause.__context__
-        raise UserError(
-            f'custom_imports of config {path!r} failed: {" ".join(str(cause).split())}; modules '
-            'are looked up from the current folder and PYTHONPATH'
-        ) from error
-    except Exception as error:
+        raise _failed_imports(error, path) from error
+    except (Exception, SystemExit) as error:
         # A config in Python may raise anything, and mmengine tells its own mistakes apart by type.
         raise UserError(
             f'config {path!r} cannot be read, custom_imports and _base_ included: {reason(error)}'
         ) from error
 
 
+def _check_bases(path: str, above: tuple[str, ...] = ()) -> None:
+    """Refuse a config that inherits itself; what else is wrong shows when it is read."""
+    path = os.path.realpath(path)
+    if path in above:
+        raise UserError(f'config {path!r} is its own _base_: {" <- ".join([*above, path])}')
+    try:
+        bases = [Config._get_cfg_path(base, path)[0] for base in Config._get_base_files(path)]
+    except Exception:
+        return
+    for base in bases:
+        _check_bases(base, (*above, path))
+
+
+def _import_custom(custom_imports: Mapping, path: str) -> None:
+    """Import what ``--cfg-options`` added after the config was read."""
+    check_call(custom_imports, 'custom_imports', import_modules_from_strings)
+    try:
+        import_modules_from_strings(**custom_imports)
+    except (ImportError, TypeError) as error:
+        raise _failed_imports(error, path) from error
+
+
+def _failed_imports(error: BaseException, path: str) -> UserError:
+    # mmengine's own message lists sys.path, in many lines, and not what was missing.
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return UserError(
+        f'custom_imports of config {path!r} failed: {" ".join(str(error).split())}; modules '
+        'are looked up from the current folder and PYTHONPATH'
+    )
+
+
 def new_keys(tree: Mapping, options: Mapping[str, Any]) -> Iterator[str]:
-    """Say of each dotted key of ``options`` that ``tree`` lacks what it may have meant."""
+    """Say of each dotted key of ``options`` that ``tree`` lacks what it may have meant.
+
+    Nothing is said of known keys at the top level, nor of those that the class there takes.
+    """
     for full_key in options:
         node: Any = tree
         for key in full_key.split('.'):
@@ -98,6 +135,8 @@ def new_keys(tree: Mapping, options: Mapping[str, Any]) -> Iterator[str]:
                 break
             elif key in node:
                 node = node[key]
+            elif node is tree and key in KNOWN or takes(node, key, tree.get('default_scope')):
+                break
             else:
                 yield f'{full_key}: the config has no {key!r} there yet; {_hint(key, node)}'
                 break

@@ -11,7 +11,7 @@ from mman.utils.atomic_file import write_atomically
 from mman.utils.build_errors import named_errors
 from mman.utils.errors import UserError
 from mman.utils.safe_loading import restrict_loading
-from mman.validation import check_config, read_data
+from mman.validation import check_config, check_load_from, read_data
 
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
@@ -54,6 +54,8 @@ def test_model(
     if out is not None:
         try_place(Path(out).parent, 'the folder of --out')
     restrict_loading(unsafe_load)
+    if '://' in checkpoint:
+        check_load_from(checkpoint, 'checkpoint')
     check_config(cfg)
     set_loader_defaults(cfg)
     apply_memory_budget(cfg)

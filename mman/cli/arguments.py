@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that ``--help`` and a wrong argument take no 
 import argparse
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,11 @@ class OptionsAction(DictAction):
         for pair in values:
             if pair.find('=') < 1:
                 parser.error(f'{option_string} {pair!r} should have the form KEY=VALUE')
+            if re.search(r'\{ *[\'"]|\bdict\(', pair):
+                parser.error(
+                    f'{option_string} {pair!r} has a dict: set its keys one by one, such as '
+                    'custom_hooks.0.decay=0.9'
+                )
         try:
             super().__call__(parser, namespace, values, option_string)
         except (AssertionError, ValueError) as error:

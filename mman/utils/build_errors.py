@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.registry import build_from_cfg
+from mmengine.utils import is_installed
 
 from .errors import UserError
 from .signature import check_keys
@@ -38,10 +39,27 @@ def named_errors(tree: Mapping, where: str) -> Iterator[None]:
         if call is not None:
             # What does not fit a constructor says more than Python does.
             check_keys(call[1], path, call[0])
-        raise UserError(f'{path}={short(part)} cannot be used: {reason(error)}') from error
+        if (lacking := _missing_package(error)) is not None:
+            raise UserError(lacking) from error
+        shown = path if part is tree and not where else f'{path}={short(part)}'
+        raise UserError(f'{shown} cannot be used: {reason(error)}') from error
 
 
-def reason(error: Exception) -> str:
+def _missing_package(error: BaseException) -> str | None:
+    """Who needs which package that is not installed, if that is the cause."""
+    if not isinstance(error, ImportError):
+        return None
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    users = [type(f.f_locals['self']).__name__ for f in frames if 'self' in f.f_locals]
+    while error.__context__ is not None:
+        error = error.__context__
+    package = (getattr(error, 'name', None) or '').split('.')[0]
+    if not package or is_installed(package):
+        return None
+    return f'{users[-1] if users else "the config"} needs {package}: pip install {package}'
+
+
+def reason(error: BaseException) -> str:
     """An exception in one line: kind, message and where it was raised."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f'{Path(frame.filename).name}:{frame.lineno}'

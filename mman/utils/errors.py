@@ -21,7 +21,7 @@ def few(names: Iterable) -> str:
 
 @contextmanager
 def one_line_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
-    """End the program with one line and exit code 2 on a :class:`UserError`.
+    """End the program with one line and exit code 2 on a :class:`UserError`, 130 on Ctrl-C.
 
     Any other exception passes, traceback and all.
     """
@@ -29,6 +29,8 @@ def one_line_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
         yield
     except UserError as error:
         parser.exit(2, f'{parser.prog}: error: {_message(error)}\n')
+    except KeyboardInterrupt:
+        parser.exit(130, f'{parser.prog}: interrupted\n')
 
 
 def _message(error: UserError) -> str:

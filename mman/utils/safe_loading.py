@@ -45,6 +45,11 @@ class SafeYamlHandler(YamlHandler):
         return super().load_from_fileobj(file, **{**kwargs, 'Loader': _SafeLoader})
 
 
+@CheckpointLoader.register_scheme(prefixes=('file://', 'local://'))
+def _load_from_path(filename: str, map_location: Any = None) -> Any:
+    return CheckpointLoader.load_checkpoint(filename.partition('://')[2], map_location)
+
+
 def weights_only_is_forced() -> bool:
     """Whether :func:`restrict_loading` is in force."""
     return _is_set(_FORCE)

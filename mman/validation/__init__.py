@@ -3,14 +3,16 @@
 from .config import check_amp, check_config, check_training, class_name
 from .data import read_data
 from .dry_run import dry_run
-from .top_level import check_top_level
+from .top_level import check_load_from, check_top_level, unread_keys
 
 __all__ = [
     'check_amp',
     'check_config',
+    'check_load_from',
     'check_top_level',
     'check_training',
     'class_name',
     'dry_run',
     'read_data',
+    'unread_keys',
 ]

@@ -11,7 +11,7 @@ from mmengine.utils import get_object_from_string
 
 from mman.utils.build_errors import reason
 from mman.utils.errors import UserError
-from mman.utils.signature import TYPE_KEYS, check_keys
+from mman.utils.signature import TYPE_KEYS, check_keys, signature_of
 
 from .values import check_kinds, should_be
 
@@ -117,6 +117,14 @@ class Components:
                 'custom_imports'
             )
         return names.get(name, [])
+
+
+def takes(value: Mapping, key: str, scope: str | None) -> bool:
+    """Whether the class of a dict is sure to take a key."""
+    if 'type' not in value:
+        return False
+    targets = Components(scope)._targets(value, '', None, plain=False)
+    return any(key in signature_of(target).parameters for target in targets)
 
 
 def _imported(kind: str, where: str) -> Callable:

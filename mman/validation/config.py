@@ -134,6 +134,10 @@ def _check_split(tree: Mapping, split: str, components: Components) -> None:
             raise should_be(f'{loop}.by_epoch', by_epoch, right)
         default, taken = f'{"Epoch" if by_epoch else "Iter"}BasedTrainLoop', ('by_epoch',)
     kind = components.check(tree[loop], loop, taken, default)
+    for pair in tree[loop].get('dynamic_intervals') or ():
+        if not (isinstance(pair, tuple) and len(pair) == 2 and min(pair) >= 0 < pair[1]):
+            right = 'a list of tuples (first epoch or iteration, interval from 1 on)'
+            raise should_be(f'{loop}.dynamic_intervals', tree[loop]['dynamic_intervals'], right)
     if _is(sampler, InfiniteSampler) and _is(kind, EpochBasedTrainLoop, ValLoop, TestLoop):
         remedy = ', or train_cfg.by_epoch=False' if split == 'train' else ''
         raise UserError(

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 from mmengine.dist import get_world_size
@@ -101,7 +102,13 @@ def read_data(runner: Runner, *splits: str) -> None:
         UserError: If a data set cannot be read, or gives no batch.
     """
     for split in splits:
-        loop = getattr(runner, f'{split}_loop')
+        try:
+            loop = getattr(runner, f'{split}_loop')
+        except (URLError, ConnectionError, TimeoutError) as error:
+            raise UserError(
+                f'{split}_dataloader.dataset cannot be downloaded ({error}): put its files into '
+                'its data_root'
+            ) from error
         if loop is not None:
             check_batches(loop.dataloader, f'{split}_dataloader')
 

@@ -6,6 +6,8 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, MODELS, OPTIMIZERS
 from mmengine.runner import BaseLoop, Runner
@@ -16,13 +18,14 @@ from mman.engine.hooks import MomentumUpdateHook
 from mman.engine.pipeline import sharing_batches
 from mman.models.aux_heads import MomentumAuxHead
 from mman.utils.build_errors import named_errors, short
-from mman.utils.errors import UserError
+from mman.utils.errors import UserError, few
 from mman.utils.random_state import unchanged_random_state
 from mman.utils.unwrap import unwrap
 
 from .config import class_name
 from .data import NotRead, Unread, check_batches, lazy_dataset, try_pipeline
 from .optimizers import schedulers_of
+from .values import should_be
 
 # Steps of a schedule that are tried.
 _STEPS = 1000
@@ -64,6 +67,14 @@ def dry_run(runner: Runner) -> None:
             _try_optimizers(trial, cfg.optim_wrapper)
         if hasattr(model, 'input_shape'):
             _try_preprocessor(model, cfg, datasets.get('train'))
+    _check_custom_keys(model, cfg.get('optim_wrapper') or {})
+    if trial.cfg.get('val_evaluator') is not None:
+        _check_monitored(trial, model)
+    if sum(isinstance(hook, MomentumUpdateHook) for hook in runner.hooks) > 1:
+        raise UserError(
+            "custom_hooks has dict(type='MomentumUpdateHook') twice: it would update the momentum "
+            'units twice an iteration'
+        )
     heads = getattr(model, 'aux_heads', ())
     # A hook of somebody else may do it.
     if any(isinstance(head, MomentumAuxHead) for head in heads) and all(
@@ -148,8 +159,48 @@ def _try_scheduler(trial: Runner, optimizer: torch.optim.Optimizer, where: str, 
             built.step()
             for group in wrapper.optimizer.param_groups:
                 value = group[built.param_name]
-                if not torch.as_tensor(float(value)).isfinite():
+                if not torch.as_tensor(float(value)).isfinite() or value < 0:
                     raise UserError(f'{where}={short(cfg)} gives {built.param_name}={value!r}')
+
+
+def _check_custom_keys(model: nn.Module, wrapper: Mapping) -> None:
+    """Refuse factors for parameters that there are not."""
+    names = [name for name, _ in model.named_parameters()]
+    for key in (wrapper.get('paramwise_cfg') or {}).get('custom_keys', {}):
+        if not any(key in name for name in names):
+            raise UserError(
+                f'optim_wrapper.paramwise_cfg.custom_keys has {key!r}, but no parameter has '
+                f'that in its name: they are {few(names)}'
+            )
+
+
+def _check_monitored(trial: Runner, model: nn.Module) -> None:
+    """Refuse to wait for a metric that the evaluator does not give."""
+    found = _metrics(trial._val_evaluator, getattr(getattr(model, 'head', None), 'num_classes', 1))
+    wanted = []
+    for hook in trial.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best:
+            wanted += [('default_hooks.checkpoint.save_best', one) for one in hook.key_indicators]
+        if isinstance(hook, EarlyStoppingHook):
+            wanted.append(('EarlyStoppingHook.monitor', hook.monitor))
+    for where, cfg in schedulers_of(trial.cfg.get('param_scheduler') or []):
+        if class_name(cfg.get('type')).startswith('ReduceOnPlateau'):
+            wanted.append((f'{where}.monitor', cfg.get('monitor', 'loss')))
+    for where, name in wanted:
+        if found and name not in (*found, 'auto'):
+            raise should_be(where, name, f'a metric of val_evaluator: {", ".join(found)}')
+
+
+def _metrics(evaluator: Evaluator, classes: int) -> list[str]:
+    """Names of what an evaluator gives, from one image; none where it takes other samples."""
+    sample = DataSample().set_gt_label(0).set_pred_label(0)
+    sample.set_pred_score(torch.eye(classes)[0])
+    try:
+        evaluator.process([sample])
+        return list(evaluator.evaluate(1))
+    # Metrics of others may need anything.
+    except Exception:
+        return []
 
 
 def _try_preprocessor(model: nn.Module, cfg: Mapping, dataset: Any) -> None:

@@ -2,13 +2,19 @@
 
 import difflib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import (
+    get_external_models,
+    get_mmcls_models,
+    get_torchvision_models,
+)
+from mmengine.utils import is_installed
 from mmengine.utils.dl_utils import set_multi_processing
 
 from mman.utils.errors import UserError
@@ -17,6 +23,28 @@ from mman.utils.signature import signature_of
 
 from .values import check_call, kind_problem, one_of, should_be
 
+#: What may stand before ``://`` and the path of a local file.
+LOCAL = ('file', 'local')
+# Names that mmengine resolves, and packages for other places.
+_MODELS = {
+    'mmcls': get_mmcls_models,
+    'modelzoo': get_torchvision_models,
+    'open-mmlab': get_external_models,
+    'openmmlab': get_external_models,
+    'torchvision': get_torchvision_models,
+}
+_NEEDED = {'s3': 'petrel_client', 'petrel': 'petrel_client'}
+_OLD = {'optimizer': 'optim_wrapper', 'runner': 'train_cfg', 'data': 'train_dataloader'}
+_BELONGS = {
+    'lr': 'optim_wrapper.optimizer.lr',
+    'weight_decay': 'optim_wrapper.optimizer.weight_decay',
+    'momentum': 'optim_wrapper.optimizer.momentum',
+    'seed': 'randomness.seed',
+    'batch_size': 'train_dataloader.batch_size',
+    'num_workers': 'train_dataloader.num_workers',
+    'max_epochs': 'train_cfg.max_epochs',
+    'max_iters': 'train_cfg.max_iters',
+}
 # A timeout beyond 30 years is a slip.
 _LONGEST = 10**9
 
@@ -67,9 +95,8 @@ def check_surroundings(tree: Mapping) -> None:
             f'default_scope={scope!r} names no package with a registry: it should be mman, '
             'mmpretrain, mmengine, or one that custom_imports brings'
         )
-    load_from = tree.get('load_from')
-    if load_from is not None and '://' not in load_from and not Path(load_from).is_file():
-        raise UserError(f'load_from={load_from!r} does not exist or is not a file')
+    if tree.get('load_from') is not None:
+        check_load_from(tree['load_from'])
     if 'randomness' in tree:
         check_call(tree['randomness'], 'randomness', Runner.set_randomness, ('self',))
         seed = tree['randomness']['seed']
@@ -88,6 +115,42 @@ def check_surroundings(tree: Mapping) -> None:
         check_call(tree['auto_scale_lr'], 'auto_scale_lr', _auto_scale_lr)
     if isinstance(tree.get('compile'), Mapping):
         check_call(tree['compile'], 'compile', torch.compile, ('model',))
+
+
+def check_load_from(value: str, where: str = 'load_from') -> None:
+    """Refuse a checkpoint that is not there, or that nothing here loads."""
+    scheme, _, name = value.rpartition('://')
+    if scheme in ('', *LOCAL):
+        if not Path(name).is_file():
+            raise UserError(f'{where}={value!r} does not exist or is not a file')
+    elif scheme in _MODELS:
+        if name not in (models := _MODELS[scheme]()):
+            close = difflib.get_close_matches(name, models, n=3, cutoff=0)
+            raise UserError(f'{where}={value!r} is no model of {scheme}, as {", ".join(close)} are')
+    elif scheme not in ('http', 'https') and not is_installed(_NEEDED.get(scheme, scheme)):
+        raise UserError(f'{where}={value!r} cannot be loaded here: give a local file or a URL')
+
+
+def unread_keys(tree: Mapping) -> Iterator[str]:
+    """Say of names at the top level which nothing reads where their value seems to belong.
+
+    A variable with that value where it belongs was used there.
+
+    Raises:
+        UserError: If a key of older configs stands where its successor is missing.
+    """
+    for old, new in _OLD.items():
+        if not isinstance(tree.get(old), Mapping):
+            continue
+        if tree.get(new) is None:
+            raise UserError(f'the config has {old!r}, which nothing reads: it is {new!r} now')
+        yield f'nothing reads {old!r}, which was the name of {new!r} in older versions'
+    for name, place in _BELONGS.items():
+        node: Any = tree
+        for key in place.split('.'):
+            node = node.get(key) if isinstance(node, Mapping) else None
+        if name in tree and tree[name] != node:
+            yield f'nothing reads {name}={tree[name]!r}; {place} is {node!r}'
 
 
 def _further_keys(

@@ -51,7 +51,10 @@ _MOST = {
     1024: ('.num_workers', '.opencv_num_threads'),
     2**31 - 1: '.resource_limit',
 }
-_FROM_ZERO = ('.eps', '.lr', '.weight_decay', '.optimizer.momentum', '_mult')
+_FROM_ZERO = (
+    '.eps', '.lr', '.weight_decay', '.optimizer.momentum', '_mult', '.gamma', '.weight', '_weight'
+)  # fmt: skip
+_TO_ONE = '.optimizer.momentum'
 _ABOVE_ZERO = ('.max_norm', '.clip_value', 'dist_cfg.timeout')
 _ANY_LARGE = ('max_norm', 'clip_value', 'norm_type')
 
@@ -113,7 +116,11 @@ def kind_problem(value: Any, parameter: inspect.Parameter, loose: bool = False) 
         return None
     if annotation is not parameter.empty:
         words = ' or '.join(dict.fromkeys(_words(annotation)))
-        return None if fits(value, annotation, loose) else words
+        if fits(value, annotation, loose):
+            return None
+        if isinstance(value, list) and value and fits([*map(str, value)], annotation, loose):
+            words = words.replace('a list', f'a list of strings such as {str(value[0])!r}', 1)
+        return words
     like = next((like for kind, like in _LIKE.items() if isinstance(default, kind)), Any)
     return None if fits(value, like, loose) else f'like its default, {default!r}'
 
@@ -186,9 +193,16 @@ def check_numbers(value: Any, where: str) -> None:
             raise should_be(where, value, f'at most {most}')
     if isinstance(value, Real) and where.endswith(_ABOVE_ZERO) and value <= 0:
         raise should_be(where, value, 'a number above 0')
-    if isinstance(value, Real) and where.endswith(_FROM_ZERO) and value < 0:
-        raise should_be(where, value, 'a number from 0 on')
+    if isinstance(value, Real) and where.endswith(_TO_ONE) and value > 1:
+        raise should_be(where, value, 'at most 1')
     for item in value if isinstance(value, (list, tuple)) else (value,):
+        if isinstance(item, Real) and where.endswith(_FROM_ZERO) and item < 0:
+            raise should_be(where, value, 'a number from 0 on')
+        # A mean of 0 and a standard deviation of 1 leave pixels as they are.
+        if isinstance(item, Real) and where.endswith('data_preprocessor.mean') and 0 < item < 1:
+            raise should_be(where, value, f'of pixels from 0 to 255: {item * 255:.4g} for {item}')
+        if isinstance(item, Real) and where.endswith('data_preprocessor.std') and item < 1:
+            raise should_be(where, value, 'of pixels from 0 to 255, and not below 1')
         if isinstance(item, float) and not math.isfinite(item):
             if math.isnan(item) or not where.endswith(_ANY_LARGE):
                 raise should_be(where, value, 'a finite number')
