@@ -42,7 +42,7 @@ NAMES = [
 def planned(tmp_path_factory):
     """A plan with everything, its tables and the lines of its CSV."""
     folder = tmp_path_factory.mktemp('plan')
-    limits = dict(gib=1, num_blocks=[6], recompute=['all'])
+    limits = dict(gib=1, num_blocks=[3], recompute=['all'])
     overview = plan_memory(small_config(memory_budget=limits), budget=BUDGET, measure=True)
     text = memory_text(overview)
     write_memory(folder / 'plan.csv', overview)
@@ -73,7 +73,7 @@ def test_both_outputs_have_every_row(planned):
     assert [row['training'] for row in planned.rows] == list(planned.totals)
     *compared, chosen = planned.totals
     assert compared == NAMES
-    assert chosen == f'chosen for {BUDGET} GiB: K = 6, recompute all'
+    assert chosen == f'chosen for {BUDGET} GiB: K = 3, recompute all'
     assert 'Predicted peak of a training iteration, batch size 32, in MiB:\n' in planned.out
     assert f'Of all splits that fit: memory_budget of {BUDGET} GiB at batch' in planned.out
     ks = [int(line['num_blocks']) for line in planned.totals.values()]
