@@ -44,7 +44,14 @@ def sample(side):
 def test_every_config_is_tested():
     """Those in memory by test_in_memory_configs.py."""
     found = {path.stem for path in FOLDER.glob('*.py') if not path.stem.endswith('_in_memory')}
-    assert found == {*RECIPES, 'image_folder', 'imagenet', 'imagenet_bs128', 'loaders'}
+    assert found == {
+        *RECIPES,
+        'fashion_mnist_grey',
+        'image_folder',
+        'imagenet',
+        'imagenet_bs128',
+        'loaders',
+    }
 
 
 def test_folders_of_the_machine_are_not_looked_into(tmp_path_factory):

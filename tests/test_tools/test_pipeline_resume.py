@@ -10,6 +10,7 @@ from mman.utils.checkpoint import load_from_local
 from mman.utils.preempted import EXIT_CODE
 from tests.helpers.interruption import differences, state_of
 from tests.helpers.launch import environment
+from tests.helpers.pipeline_cases import block_losses
 from tests.helpers.run_tool import ROOT
 
 pytestmark = [pytest.mark.dist, pytest.mark.full]
@@ -41,7 +42,7 @@ def whole(train, tmp_path_factory):
 def _losses(folder):
     """All lines of the block losses, of one start or of several."""
     logs = sorted(folder.rglob('block_losses.jsonl'))
-    return [line for log in logs for line in log.read_text().splitlines()]
+    return [record for log in logs for record in block_losses(log)]
 
 
 def _interrupt(**keys):
