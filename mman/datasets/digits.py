@@ -1,5 +1,7 @@
 """The handwritten digits that scikit-learn contains."""
 
+from collections.abc import Sequence
+
 import mmcv
 import numpy as np
 from mmpretrain.datasets import BaseDataset
@@ -7,7 +9,8 @@ from mmpretrain.datasets import BaseDataset
 from mman.registry import DATASETS
 from mman.utils import UserError
 
-from .key_checks import chosen_length, require_choice
+from .choosing import ChoosesSamples
+from .key_checks import require_choice
 
 # RandomState, since NumPy has frozen its stream; the split is the same anywhere.
 _SPLIT_SEED = 0
@@ -28,7 +31,7 @@ def _test_mask(labels: np.ndarray) -> np.ndarray:
 
 
 @DATASETS.register_module()
-class Digits(BaseDataset):
+class Digits(ChoosesSamples, BaseDataset):
     """1,797 handwritten digits of 8 x 8, 10 classes; needs no file or network.
 
     20 % of each class, chosen once with the seed 0 whatever the seed of the
@@ -45,6 +48,9 @@ class Digits(BaseDataset):
             1. Defaults to 3.
         image_size (int): Height and width of ``img`` in pixels; other than 8,
             the images are resized bilinearly. Defaults to 8.
+        per_class (int | None): Draw as many samples of every class. Defaults to
+            None, all.
+        per_class_seed (int): What they are drawn with. Defaults to 0.
         **kwargs: ``metainfo``, ``classes``, ``indices``, ``pipeline``,
             ``test_mode``, ``lazy_init``, ``serialize_data`` and ``max_refetch``
             of :class:`mmpretrain.datasets.BaseDataset`.
@@ -57,7 +63,17 @@ class Digits(BaseDataset):
     #: Samples of every split.
     COUNTS = dict(train=1_438, test=359)
 
-    def __init__(self, split: str = 'train', *, channels: int = 3, image_size: int = 8, **kwargs):
+    def __init__(
+        self,
+        split: str = 'train',
+        *,
+        channels: int = 3,
+        image_size: int = 8,
+        per_class: int | None = None,
+        per_class_seed: int = 0,
+        indices: int | Sequence[int] | None = None,
+        **kwargs,
+    ):
         require_choice(self, 'split', split, ('train', 'test'))
         require_choice(self, 'channels', channels, (1, 3))
         if type(image_size) is not int or not 1 <= image_size <= _LARGEST_SIZE:
@@ -67,7 +83,8 @@ class Digits(BaseDataset):
             )
         self.split, self.channels, self.image_size = split, channels, image_size
         self.image_shape = (image_size, image_size, channels)
-        super().__init__(ann_file='', **kwargs)
+        self.choose_per_class(per_class, per_class_seed, indices)
+        super().__init__(ann_file='', indices=indices, **kwargs)
 
     def known_length(self) -> int:
         """Samples that there will be.
@@ -75,7 +92,7 @@ class Digits(BaseDataset):
         Raises:
             UserError: If ``indices`` names a sample that is not there.
         """
-        return chosen_length(self, self._indices, self.COUNTS[self.split])
+        return self.length_of(self.COUNTS[self.split])
 
     def load_data_list(self) -> list[dict]:
         """Read the split.
@@ -84,7 +101,6 @@ class Digits(BaseDataset):
             list[dict]: Per sample ``img``, uint8 of shape (image_size,
             image_size, channels), and ``gt_label``, an int.
         """
-        self.known_length()
         # Imported here, as it takes about a second and only this class needs it.
         from sklearn.datasets import load_digits
 

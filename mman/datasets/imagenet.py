@@ -13,11 +13,12 @@ from mman.registry import DATASETS
 from mman.utils.all_ranks import run_on_all_ranks
 from mman.utils.errors import DataError, UserError, few
 
+from .choosing import ChoosesSamples
 from .key_checks import require_choice
 
 
 @DATASETS.register_module()
-class ImageNet(mmpretrain_datasets.ImageNet):
+class ImageNet(ChoosesSamples, mmpretrain_datasets.ImageNet):
     """ImageNet-1k, or a set of other classes in such a folder.
 
     The folder holds ``train/`` and ``val/``, and in each a folder of images for
@@ -41,6 +42,9 @@ class ImageNet(mmpretrain_datasets.ImageNet):
             of their labels, or a file that has one on every line. Defaults to
             None, the 1000 classes of ImageNet, labelled in the alphabetical
             order of the folders.
+        per_class (int | None): Draw as many samples of every class. Defaults to
+            None, all.
+        per_class_seed (int): What they are drawn with. Defaults to 0.
         **kwargs: Other keys of :class:`mmpretrain.datasets.CustomDataset`.
 
     Raises:
@@ -56,6 +60,9 @@ class ImageNet(mmpretrain_datasets.ImageNet):
         data_prefix: str = '',
         ann_file: str = '',
         classes: str | Sequence[str] | None = None,
+        per_class: int | None = None,
+        per_class_seed: int = 0,
+        indices: int | Sequence[int] | None = None,
         **kwargs,
     ):
         if not isinstance(data_root, str) or not data_root:
@@ -68,12 +75,14 @@ class ImageNet(mmpretrain_datasets.ImageNet):
         listing = osp.join('meta', f'{split}.txt')
         if not ann_file and fileio.exists(fileio.join_path(data_root, listing)):
             ann_file = listing
+        self.choose_per_class(per_class, per_class_seed, indices)
         # Without ``split``: mmpretrain's class takes 'test' for unlabelled.
         super().__init__(
             data_root=data_root,
             data_prefix=data_prefix or split,
             ann_file=ann_file,
             classes=self._checked(classes),
+            indices=indices,
             **kwargs,
         )
 

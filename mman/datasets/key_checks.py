@@ -23,12 +23,17 @@ def chosen_length(owner: object, indices: int | Sequence[int] | None, total: int
         total (int): Samples of the split.
 
     Raises:
-        UserError: If there is no sample at one of the places, or none is left.
+        UserError: If there is no sample at one of the places, there are fewer, or none is left.
     """
     if indices is None:
         return total
     if isinstance(indices, int):
-        count = min(abs(indices), total)
+        count = abs(indices)
+        if count > total:
+            raise UserError(
+                f'{type(owner).__name__}: indices={indices} is more than the {total} samples of '
+                'the split.'
+            )
     else:
         beyond = [place for place in indices if not -total <= place < total]
         if beyond:

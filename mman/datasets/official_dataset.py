@@ -2,7 +2,7 @@
 
 import os.path as osp
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
@@ -12,13 +12,14 @@ from mman.utils import DataError, UserError
 from mman.utils.all_ranks import run_on_all_ranks
 from mman.utils.atomic_file import sha256_of
 
+from .choosing import ChoosesSamples
 from .fetching import download_file, unpack_folder
-from .key_checks import chosen_length, require_choice
+from .key_checks import require_choice
 from .official_files import require_samples, require_sum
 from .official_sums import SHA256
 
 
-class OfficialDataset(BaseDataset):
+class OfficialDataset(ChoosesSamples, BaseDataset):
     """A data set whose published files are fetched, verified and read.
 
     A subclass sets ``METAINFO['classes']``, :attr:`SPLITS` and
@@ -33,6 +34,9 @@ class OfficialDataset(BaseDataset):
         download (bool): Whether to download what is missing. Defaults to True.
         verify (bool): Whether files must have the official checksums. False
             accepts others, such as re-encoded copies. Defaults to True.
+        per_class (int | None): Draw as many samples of every class. Defaults to
+            None, all.
+        per_class_seed (int): What they are drawn with. Defaults to 0.
         **kwargs: ``metainfo``, ``classes``, ``indices``, ``pipeline``,
             ``test_mode``, ``lazy_init``, ``serialize_data`` and ``max_refetch``
             of :class:`mmpretrain.datasets.BaseDataset`.
@@ -56,6 +60,9 @@ class OfficialDataset(BaseDataset):
         *,
         download: bool = True,
         verify: bool = True,
+        per_class: int | None = None,
+        per_class_seed: int = 0,
+        indices: int | Sequence[int] | None = None,
         **kwargs,
     ):
         if not isinstance(data_root, str) or not data_root or '://' in data_root:
@@ -67,6 +74,7 @@ class OfficialDataset(BaseDataset):
         require_choice(self, 'download', download, (True, False))
         require_choice(self, 'verify', verify, (True, False))
         self.split, self.download, self.verify = split, download, verify
+        self.choose_per_class(per_class, per_class_seed, indices)
         # Called by name, since a subclass may also inherit from a data set of
         # mmpretrain, whose own constructor knows fewer keys.
         BaseDataset.__init__(
@@ -74,6 +82,7 @@ class OfficialDataset(BaseDataset):
             ann_file='',
             data_root=osp.expanduser(data_root),
             data_prefix=dict(root=''),
+            indices=indices,
             **kwargs,
         )
 
@@ -89,7 +98,7 @@ class OfficialDataset(BaseDataset):
             UserError: If ``indices`` names a sample that is not there.
         """
         published = self.COUNTS.get(self.split) if self.verify else None
-        return None if published is None else chosen_length(self, self._indices, published)
+        return None if published is None else self.length_of(published)
 
     def load_data_list(self) -> list[dict]:
         """Fetch, verify and read the split.
@@ -100,11 +109,9 @@ class OfficialDataset(BaseDataset):
 
         Raises:
             DataError: If the files are missing, differ or cannot be read.
-            UserError: If ``indices`` names a sample that is not there.
         """
         run_on_all_ranks(lambda: self._explain(self._fetch), main_only=True)
         images, labels = run_on_all_ranks(lambda: self._explain(self._read))
-        chosen_length(self, self._indices, len(images))
         return [
             dict(img=img, gt_label=int(label)) for img, label in zip(images, labels, strict=True)
         ]

@@ -60,6 +60,8 @@ WRONG = [
     ('man', {'train_dataloader.pin_memory': 'yes'}, "pin_memory='yes'"),
     ('man', {'train_dataloader.sampler': LACKING}, 'train_dataloader.sampler=None should be'),
     ('man', {'train_dataloader.dataset.indices': [5000]}, 'indices names the sample 5000'),
+    ('man', {'train_dataloader.dataset.indices': 1439}, 'more than the 1438 samples'),
+    ('man', {'train_dataloader.dataset.per_class': 2}, 'both choose samples'),
     ('man', {'train_dataloader.dataset.split': 'training'}, "split='training'"),
     ('man', {_PIPELINE: [{'type': 'PackInput'}]}, "did you mean 'PackInputs'?"),
     ('man', {_PIPELINE: []}, 'pipeline should end with'),

@@ -36,8 +36,10 @@ def build_runner(tmp_path):
             optim_wrapper=dict(
                 type='BlockOptimWrapper',
                 constructor='BlockOptimWrapperConstructor',
-                optimizer=dict(type='SGD', lr=0.05, momentum=0.9),
-                **(optim_wrapper or {}),
+                **dict(
+                    dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
+                    **(optim_wrapper or {}),
+                ),
             ),
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
             visualizer=dict(

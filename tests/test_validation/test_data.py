@@ -127,7 +127,10 @@ def test_published_lengths():
             kwargs = {**_NOWHERE, 'lazy_init': True, **kwargs}
             return dataset(split=split, **kwargs).known_length()
 
-        assert length() == length(indices=10**6) == count
+        assert length() == length(indices=count) == count
+        assert length(per_class=3) == 30
+        with pytest.raises(UserError, match=f'is more than the {count} samples'):
+            length(indices=count + 1)
         assert length(indices=9) == length(indices=-9) == 9
         assert length(indices=[0, -1, 7]) == 3
         assert length(verify=False) is None

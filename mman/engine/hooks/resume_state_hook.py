@@ -3,6 +3,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 
+from mman.engine.resume_changes import resume_changes
 from mman.registry import HOOKS
 from mman.utils.random_state import random_state, set_random_state
 from mman.utils.unwrap import unwrap
@@ -27,7 +28,7 @@ class ResumeStateHook(Hook):
     It needs this package's CheckpointHook and train loops, which
     ``mman.apis.train_model`` sees to. A checkpoint of another number of
     processes, or without the entry, is resumed as mmengine does, with a
-    warning.
+    warning; so is one of other rates, schedules or batches an epoch.
     """
 
     # Last, after hooks that draw random numbers themselves.
@@ -65,6 +66,8 @@ class ResumeStateHook(Hook):
         """Take the entry, if training is resumed."""
         if not runner._resume:
             return
+        for line in resume_changes(runner, checkpoint):
+            runner.logger.warning(line)
         state, loop = checkpoint.get(_KEY), runner.train_loop
         problem = _problem(state, loop)
         if problem is not None:
@@ -74,7 +77,16 @@ class ResumeStateHook(Hook):
                 'beginning of the epoch'
             )
             return
+<<<<<<< HEAD
         self._pending = state['ranks'][data_rank(runner.model)]
+=======
+        if state['batches'] != len(loop.dataloader):
+            runner.logger.warning(
+                f'checkpoint {runner._load_from!r} has {state["batches"]} batches an epoch, not '
+                f'{len(loop.dataloader)}: what counts iterations no longer fits what counts epochs'
+            )
+        self._pending = state['ranks'][get_rank()]
+>>>>>>> wrong
         loop.batch, loop.unvalidated = state['batch'], state['unvalidated']
         sampler = _sampler(loop.dataloader)
         if state['sampler_seed'] is not None and hasattr(sampler, 'seed'):
