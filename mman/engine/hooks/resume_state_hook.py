@@ -77,16 +77,12 @@ class ResumeStateHook(Hook):
                 'beginning of the epoch'
             )
             return
-<<<<<<< HEAD
-        self._pending = state['ranks'][data_rank(runner.model)]
-=======
         if state['batches'] != len(loop.dataloader):
             runner.logger.warning(
                 f'checkpoint {runner._load_from!r} has {state["batches"]} batches an epoch, not '
                 f'{len(loop.dataloader)}: what counts iterations no longer fits what counts epochs'
             )
-        self._pending = state['ranks'][get_rank()]
->>>>>>> wrong
+        self._pending = state['ranks'][data_rank(runner.model)]
         loop.batch, loop.unvalidated = state['batch'], state['unvalidated']
         sampler = _sampler(loop.dataloader)
         if state['sampler_seed'] is not None and hasattr(sampler, 'seed'):
