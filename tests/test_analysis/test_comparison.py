@@ -295,10 +295,7 @@ def test_the_table_and_its_values_by_hand():
     assert [row['time / BP'] for row in rows] == ['1.00', '1.50', '1.00', '3.50']
     assert (greedy['peak, MiB'], greedy['peak / BP']) == ('8.0', '0.800')
     sizes = [greedy[name] for name in ('parameters', 'multiply-adds, G', 'multiply-adds / BP')]
-<<<<<<< HEAD
-=======
     # Half of 3e9 operations.
->>>>>>> pictures2
     assert sizes == ['3,702', '1.50', '3.000']
     # In full precision, as the CSV has them.
     assert found[0]['error_std'] == pytest.approx(math.sqrt(8), abs=1e-12)
