@@ -18,18 +18,29 @@ def memory_advice(overview: MemoryOverview) -> str:
     splits = [row for row in overview.rows if len(row.report.blocks) > 1]
     if bp is None or checkpointing is None:
         return 'Advice: none, for want of rows of BP to compare with.'
+    parts = _in_parts(overview, bp)
     if overview.budget is None:
-        return f'Advice: {_for_the_lowest_peak(bp, checkpointing, splits)}'
+        return f'Advice: {_for_the_lowest_peak(bp, checkpointing, splits)}{parts}'
     limit = overview.budget * GIB
     within = [row for row in splits if row.report.peak <= limit]
     advice = _within(limit, bp, checkpointing, within)
-    return f'Advice for {overview.budget:g} GiB: {advice}'
+    return f'Advice for {overview.budget:g} GiB: {advice}{parts}'
 
 
 def _checkpointing(overview: MemoryOverview) -> Variant | None:
     """The row of backpropagation that recomputes every unit."""
     rows = (r for r in overview.rows if len(r.report.blocks) == 1 and r.recompute == 'block')
     return next(rows, None)
+
+
+def _in_parts(overview: MemoryOverview, bp: Variant) -> str:
+    """What BP takes at least if the batch may be cut, which it may not be everywhere."""
+    rows = [row for row in overview.rows if len(row.report.blocks) == 1 and row.parts > 1]
+    best = min(rows, key=lambda row: row.total, default=None)
+    if best is None:
+        return ''
+    cost = f'{mebibytes(best.total)} MiB and {best.flops / bp.flops:.2f} x'
+    return f' Where BatchNorm may see parts of a batch, {best.name} takes {cost} its arithmetic.'
 
 
 def _for_the_lowest_peak(bp: Variant, checkpointing: Variant, splits: list[Variant]) -> str:
@@ -53,7 +64,7 @@ def _within(limit: float, bp: Variant, checkpointing: Variant, splits: list[Vari
     baseline = f'BP with checkpointing, {_costs(checkpointing, bp)}'
     if checkpointing.report.peak > limit:
         if best is None:
-            return f'no row fits, not even {baseline}. Take a smaller batch.'
+            return f'no split fits, nor does {baseline}. Take a smaller batch.'
         saved = _saved(best, checkpointing)
         if saved < WORTH:
             return f'take a smaller batch with {baseline}. {_does_not_pay(best, saved)}'

@@ -18,6 +18,7 @@ from mman.engine.pipeline.survey import (
     survey_blocks,
 )
 from mman.utils import UserError
+from mman.utils.flop_count import multiply_adds
 
 from .tables import markdown_table, write_csv
 
@@ -209,12 +210,21 @@ def traffic(model, surveys: list[BlockSurvey], edge: int, batch_size: int) -> tu
 
 def pipeline_text(plan: PipelinePlan) -> str:
     """The plan as Markdown, with what it assumes and whether it pays."""
-    headings = ('stage', 'blocks', 'GFLOP', 'MiB', 'KiB on', 'KiB back', 'KiB received', 'ms')
+    headings = (
+        'stage',
+        'blocks',
+        'multiply-adds, G',
+        'MiB',
+        'KiB on',
+        'KiB back',
+        'KiB received',
+        'ms',
+    )
     rows = [
         [
             str(number),
             f'{stage.blocks.start} to {stage.blocks.stop - 1}',
-            f'{stage.flops / 1e9:.3g}',
+            f'{multiply_adds(stage.flops) / 1e9:.3g}',
             f'{stage.memory / 2**20:.1f}',
             f'{stage.sent_on / 1024:.1f}',
             f'{stage.sent_back / 1024:.1f}',

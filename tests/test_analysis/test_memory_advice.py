@@ -54,7 +54,7 @@ def test_without_a_budget(split, said):
         # Checkpointing does not fit.
         (('K = 4', 4, 'none', 30, 90), 40, 'take K = 4, 30.0 MiB and 3.00 x'),
         (('K = 4', 4, 'none', 48, 33), 49, 'smaller batch.*does not pay.*K = 4 takes 4% less'),
-        (('K = 4', 4, 'none', 30, 33), 20, 'no row fits.*smaller batch'),
+        (('K = 4', 4, 'none', 30, 33), 20, 'no split fits.*smaller batch'),
     ],
 )
 def test_within_a_budget(split, budget, said):
