@@ -1,17 +1,26 @@
 """Evaluating a checkpoint from a config."""
 
 import pickle
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
+from mmengine.runner import Runner
 
 from mman.engine.hooks import CheckpointGuardHook
 from mman.utils.atomic_file import write_atomically
 from mman.utils.build_errors import named_errors
 from mman.utils.errors import UserError
+from mman.utils.random_state import unchanged_random_state
 from mman.utils.safe_loading import restrict_loading
-from mman.validation import check_config, check_load_from, read_data
+from mman.validation import (
+    check_config,
+    check_load_from,
+    lazy_dataset,
+    read_data,
+    warn_of_size,
+)
 
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
@@ -26,6 +35,16 @@ class _AtomicDump(DumpResults):
     def compute_metrics(self, results: list) -> dict:
         write_atomically(self.out_file_path, pickle.dumps(results))
         return {}
+
+
+def _warn_of_size(runner: Runner) -> None:
+    val = None
+    # What is wrong with the validation is of no matter here.
+    with suppress(UserError), unchanged_random_state():
+        if runner.cfg.get('val_dataloader') is not None:
+            val = lazy_dataset(runner.cfg.val_dataloader.dataset, 'val_dataloader.dataset')
+    with unchanged_random_state():
+        warn_of_size(runner, getattr(runner.test_loop.dataloader, 'dataset', None), val)
 
 
 def test_model(
@@ -68,6 +87,7 @@ def test_model(
         runner.test_evaluator.metrics.append(_AtomicDump(out_file_path=out))
     with write_errors(cfg.work_dir):
         read_data(runner, 'test')
+        _warn_of_size(runner)
         return runner.test()
 
 

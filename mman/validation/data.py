@@ -14,9 +14,12 @@ from torch.utils.data import DataLoader, Dataset
 from mman.utils.build_errors import named_errors, short
 from mman.utils.errors import UserError
 from mman.utils.signature import signature_of
+from mman.utils.unwrap import unwrap
 
 # Samples of a data set whose length is not known before it is read.
 _SAMPLES = 1000
+# (H, W, C) of a photo where the size of images is not known.
+_PHOTO = (375, 500, 3)
 
 
 class NotRead(AttributeError):
@@ -88,6 +91,47 @@ def try_pipeline(dataset: Dataset, cfg: Mapping, where: str, input_shape: tuple 
             f'model.input_shape={input_shape} differs from the images of {where}={short(cfg)}, '
             f'{found}'
         )
+
+
+def warn_of_size(runner: Runner, test: Any, val: Any) -> None:
+    """Say in the log if test images have another size than the model's or those of validation.
+
+    Args:
+        runner (Runner): With the model.
+        test (Any): The data set of testing, which need not be read.
+        val (Any): That of validation, or None.
+    """
+    found = _final_shape(test)
+    others = {
+        'model.input_shape': getattr(unwrap(runner.model), 'input_shape', None),
+        'those of val_dataloader': _final_shape(val),
+    }
+    for name, shape in others.items():
+        if None not in (found, shape) and tuple(shape) != found:
+            runner.logger.warning(
+                f'test_dataloader gives images (C, H, W) of {found}, but {name} are '
+                f'{tuple(shape)}: set the sizes in test_dataloader.dataset.pipeline too'
+            )
+            return
+
+
+def _final_shape(dataset: Any) -> tuple[int, ...] | None:
+    """(C, H, W) after the pipeline, tried on a black image; None if that does not tell."""
+    if getattr(dataset, 'input_shape', None) is not None:
+        return tuple(dataset.input_shape)
+    size = getattr(dataset, 'image_shape', _PHOTO)
+    result = dict(
+        img=np.zeros(size, np.uint8), img_shape=size[:2], ori_shape=size[:2], gt_label=0,
+        sample_idx=0,
+    )  # fmt: skip
+    try:
+        for step in dataset.pipeline.transforms:
+            if not type(step).__name__.startswith('Load'):
+                result = step(result)
+        return tuple(result['inputs'].shape)
+    # Transforms of others may need anything.
+    except Exception:
+        return None
 
 
 def read_data(runner: Runner, *splits: str) -> None:

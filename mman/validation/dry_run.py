@@ -23,7 +23,7 @@ from mman.utils.random_state import unchanged_random_state
 from mman.utils.unwrap import unwrap
 
 from .config import class_name
-from .data import NotRead, Unread, check_batches, lazy_dataset, try_pipeline
+from .data import NotRead, Unread, check_batches, lazy_dataset, try_pipeline, warn_of_size
 from .optimizers import schedulers_of
 from .values import should_be
 
@@ -60,6 +60,7 @@ def dry_run(runner: Runner) -> None:
             for split in ('train', 'val', 'test')
             if cfg.get(f'{split}_dataloader') is not None
         }
+        warn_of_size(runner, datasets.get('test'), datasets.get('val'))
         for number, hook in enumerate(cfg.get('custom_hooks') or ()):
             if class_name(hook.get('type')) == 'EMAHook':
                 _try_average(hook, f'custom_hooks[{number}]')

@@ -1,5 +1,7 @@
 """Data that do not go with the rest of a config: seen before they are read, where that can be."""
 
+from types import SimpleNamespace
+
 import pytest
 from mmengine.config import Config
 from mmpretrain.datasets import BaseDataset
@@ -8,7 +10,7 @@ from mman.apis import build_runner, test_model, train_model
 from mman.datasets import CIFAR10, STL10, SVHN, Digits, FashionMNIST, InMemoryDataset
 from mman.registry import DATASETS
 from mman.utils import UserError
-from mman.validation import dry_run
+from mman.validation import dry_run, warn_of_size
 from tests.helpers.wrong_configs import spoilt
 
 # Whoever reads there ends with another error.
@@ -110,6 +112,23 @@ def test_the_dry_run_leaves_the_runner_as_it_is(tmp_path):
 
     tried, plain = weights(True), weights(False)
     assert all((tried[name] == plain[name]).all() for name in plain)
+
+
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_a_test_of_another_size_is_warned_of(split):
+    lines, logger = [], SimpleNamespace(warning=lambda line: lines.append(line))
+    runner = SimpleNamespace(model=SimpleNamespace(input_shape=[3, 8, 8]), logger=logger)
+    right, other = (
+        Digits('test', lazy_init=True, pipeline=[dict(type='Resize', scale=size), *_PACK])
+        for size in (8, 16)
+    )
+    warn_of_size(runner, right, right if split == 'val' else None)
+    assert not lines
+    if split == 'val':
+        runner.model = SimpleNamespace()
+    warn_of_size(runner, other, right)
+    name = 'those of val_dataloader' if split == 'val' else 'model.input_shape'
+    assert f'(3, 16, 16), but {name} are (3, 8, 8)' in lines.pop() and not lines
 
 
 def test_length_of_digits():
