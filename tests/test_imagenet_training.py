@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from tests.helpers.photos import write_photo_folder
-from tests.helpers.run_tool import last_error, run_tool
+from tests.helpers.run_tool import last_error
 
 CONFIG = 'configs/man/resnet18_k4_imagenet.py'
 LOADERS = ('train', 'val', 'test')
@@ -44,38 +44,40 @@ def _options(root, names):
     return options
 
 
-def _train(work_dir, *options):
-    arguments = [CONFIG, '--work-dir', work_dir, '--seed', 0, '--auto-scale-lr']
-    return run_tool('train.py', *arguments, '--cfg-options', *options)
+@pytest.fixture
+def train(fork_tool, tmp_path):
+    """``train(*options)``: a training of the config in ``tmp_path``."""
+    arguments = [CONFIG, '--work-dir', tmp_path, '--seed', 0, '--auto-scale-lr', '--cfg-options']
+    return lambda *options: fork_tool('train.py', *arguments, *options)
 
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_real_photos_are_learnt(photos, tmp_path):
+def test_real_photos_are_learnt(photos, train):
     """Chance is 16.7 %. Eight seeds gave 62.2 to 77.8 %, 70.4 on average."""
-    result = _train(tmp_path, *_options(*photos))
+    result = train(*_options(*photos))
     assert result.returncode == 0, result.stderr
     (accuracy,) = re.findall(r'^accuracy/top1: ([\d.]+)', result.stdout, re.M)
     assert float(accuracy) > 40
 
 
-def test_what_does_not_fit_ends_in_one_line(photos, tmp_path):
+def test_what_does_not_fit_ends_in_one_line(photos, train):
     """The other messages are those of tests/test_datasets/test_imagenet.py."""
     options = [*_options(*photos), 'train_dataloader.dataset.classes=None']
-    result = _train(tmp_path, *options)
+    result = train(*options)
     assert 'train has 6 folders, but ImageNet has 1000 classes' in last_error(result)
     assert 'Epoch(train)' not in result.stdout + result.stderr
 
 
 @pytest.mark.full
-def test_a_damaged_photo_ends_in_one_line(photos, tmp_path):
+def test_a_damaged_photo_ends_in_one_line(photos, train):
     """Though it is read in another process."""
     root, names = photos
     path = sorted((root / 'train' / names[0]).iterdir())[0]
     content = path.read_bytes()
     try:
         path.write_bytes(content[:20])
-        line = last_error(_train(tmp_path, *_options(*photos)))
+        line = last_error(train(*_options(*photos)))
     finally:
         path.write_bytes(content)
     assert f'the image {path} cannot be read' in line

@@ -52,36 +52,36 @@ class Kill:
     identical: bool = False
 
 
-def kills(runs: int, seed: int, folder: Path) -> Iterator[Kill]:
+def kills(server: TrainServer, runs: int, seed: int, folder: Path) -> Iterator[Kill]:
     """Train ``runs`` times with one kill each, and tell how it came out.
 
     Args:
+        server (TrainServer): What starts the trainings.
         runs (int): How many.
         seed (int): Of the moments.
         folder (Path): For work dirs, each removed after its run.
     """
     moments = random.Random(seed)
-    with TrainServer() as server:
-        whole = folder / 'whole'
-        training = server.start(folder / 'whole.txt', *_arguments(whole, 0))
-        starting, begin = _await_training(training), time.monotonic()
-        assert training.wait() == 0, training.output
-        lengths = starting, time.monotonic() - begin
-        expected = state_of(load_from_local(whole / LAST))
-        run, attempts = 0, 0
-        while run < runs:
-            attempts += 1
-            kill = _kill_once(server, run, moments, lengths, folder / f'attempt{attempts}')
-            if kill is None:
-                # It had ended before the moment came.
-                continue
-            work_dir = folder / f'attempt{attempts}'
-            _resume(server, kill, work_dir)
-            found = state_of(load_from_local(work_dir / LAST))
-            kill.identical = not differences(expected, found)
-            shutil.rmtree(work_dir)
-            yield kill
-            run += 1
+    whole = folder / 'whole'
+    training = server.start(folder / 'whole.txt', *_arguments(whole, 0))
+    starting, begin = _await_training(training), time.monotonic()
+    assert training.wait() == 0, training.output
+    lengths = starting, time.monotonic() - begin
+    expected = state_of(load_from_local(whole / LAST))
+    run, attempts = 0, 0
+    while run < runs:
+        attempts += 1
+        kill = _kill_once(server, run, moments, lengths, folder / f'attempt{attempts}')
+        if kill is None:
+            # It had ended before the moment came.
+            continue
+        work_dir = folder / f'attempt{attempts}'
+        _resume(server, kill, work_dir)
+        found = state_of(load_from_local(work_dir / LAST))
+        kill.identical = not differences(expected, found)
+        shutil.rmtree(work_dir)
+        yield kill
+        run += 1
 
 
 def _kill_once(
@@ -197,10 +197,14 @@ def main() -> None:
     if table.exists():
         parser.error(f'{str(table)!r} exists and is not overwritten')
     failed = 0
-    with tempfile.TemporaryDirectory() as folder, table.open('w', newline='') as file:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        TrainServer() as server,
+        table.open('w', newline='') as file,
+    ):
         writer = csv.DictWriter(file, [field.name for field in fields(Kill)])
         writer.writeheader()
-        for kill in kills(args.runs, args.seed, Path(folder)):
+        for kill in kills(server, args.runs, args.seed, Path(folder)):
             writer.writerow({**asdict(kill), 'seconds': f'{kill.seconds:.3f}'})
             file.flush()
             failed += not kill.identical

@@ -152,9 +152,12 @@ def _in_turn(shift: int, backbone: str) -> list[tuple[str, str]]:
     ]
 
 
-#: Hosts, wrappers, and maps or tokens know nothing of each other. So they are covered pairwise:
-#: every host and every wrapper is on both kinds.
-FAST = [*_in_turn(0, MAPS), *_in_turn(1, TOKENS), ('manpp-two-units', TOKENS)]
+#: Hosts, wrappers, and maps or tokens know nothing of each other. So every host is on maps, and on
+#: tokens once for each way to look at them: as a map, by a vector, by similarities.
+FAST = [
+    *_in_turn(0, MAPS),
+    *((method, TOKENS) for method in ('manpp', 'man-dgl', 'manpp-predsim', 'manpp-two-units')),
+]
 FAST += [('mono-forward', VECTORS), ('predsim', VECTORS)]
 _HOSTED = {_wrapped(wrapper, host) for wrapper in WRAPPERS for host in HOSTS}
 # They are no pair of a host and a wrapper.
@@ -166,6 +169,7 @@ ONE_WRAPPED = [*HOSTS, 'man', *_OTHERS]
 #: Every method at least once, and those that are no such pair on both kinds.
 CASES = [
     *FAST,
+    *(case for case in _in_turn(1, TOKENS) if case not in FAST),
     *_in_turn(2, MAPS),
     ('manpp-two-units', MAPS),
     *((method, MAPS) for method in _OTHERS),

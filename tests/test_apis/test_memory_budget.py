@@ -38,22 +38,15 @@ def _predicted(ends, recompute, batch_size=64):
     return predict_memory(cfg, batch_size)
 
 
-@pytest.fixture(scope='module')
-def everything():
-    """Predictions of all splits into two blocks."""
-    cases = itertools.product(range(1, 9), ('none', 'all'))
-    return {
-        (end, recompute): _predicted([NAMES[end], '3.2'], recompute) for end, recompute in cases
-    }
-
-
-@pytest.mark.parametrize('share', [0.4, 0.0])
-def test_the_least_arithmetic_within_the_budget(everything, share):
-    peaks = sorted(report.peak for report in everything.values())
-    limit = peaks[0] + share * (peaks[-1] - peaks[0])
+def test_the_least_arithmetic_within_the_budget():
+    """Of all splits into two blocks."""
+    cases = itertools.product(NAMES[1:-1], ('none', 'all'))
+    everything = [_predicted([end, '3.2'], recompute) for end, recompute in cases]
+    peaks = sorted(report.peak for report in everything)
+    limit = peaks[0] + 0.4 * (peaks[-1] - peaks[0])
     plan = plan_budget(_cfg(), limit / GIB + 1e-9, 64, [2], ['none', 'all'])
     assert plan.report.peak <= limit + 1
-    best = min(report.flops for report in everything.values() if report.peak <= limit + 1)
+    best = min(report.flops for report in everything if report.peak <= limit + 1)
     assert plan.report.flops == best
 
 
@@ -87,17 +80,14 @@ def test_choices_can_be_limited():
 
 
 @pytest.mark.full
-def test_the_largest_batch_is_named(everything):
-    smallest = min(report.peak for report in everything.values())
-    gib = smallest / GIB / 2
-    limits = dict(num_blocks=[2], recompute=['all'])
-    with pytest.raises(UserError, match='too small for batch 64') as caught:
-        plan_budget(_cfg(), gib, 64, **limits)
-    batch = int(re.search(r'largest batch that fits is (\d+)', str(caught.value))[1])
-    assert 2 <= batch < 64
-    plan_budget(_cfg(), gib, batch, **limits)
-    with pytest.raises(UserError, match=f'batch that fits is {batch},'):
-        plan_budget(_cfg(), gib, batch + 1, **limits)
+def test_the_largest_batch_is_named():
+    """Of a budget that twelve images take, however the network is cut in two."""
+    least = min(_predicted([end, '3.2'], 'all', 12).peak for end in NAMES[1:-1])
+    with pytest.raises(UserError, match='too small for batch 16') as caught:
+        plan_budget(_cfg(), (least + 1) / GIB, 16, [2], ['all'])
+    batch = int(re.search(r'largest batch that fits is (\d+), with K=2', str(caught.value))[1])
+    # The split is chosen by an estimate: the best may take some images more.
+    assert 8 <= batch <= 12
 
 
 @pytest.mark.full

@@ -59,12 +59,14 @@ def two_ranks(tmp_path_factory):
     return work_dir, result
 
 
+@pytest.mark.full
 def test_two_ranks_report_once(two_ranks):
     work_dir, result = two_ranks
     assert result.stdout.count('(last validation)') == 1
     assert (work_dir / 'epoch_1.pth').is_file()
 
 
+@pytest.mark.full
 def test_auto_scale_lr_goes_by_the_total_batch(two_ranks):
     """Two processes of 16 are half of the config's 64."""
     work_dir, result = two_ranks
@@ -99,7 +101,7 @@ def test_checkpoints_have_the_keys_of_one_process(saved_by):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(('saving', 'resuming'), [(2, 3), (1, 2), (2, 1)])
+@pytest.mark.parametrize(('saving', 'resuming'), [(2, 1), (2, 3)])
 def test_any_number_of_ranks_resumes(train, saved_by, tmp_path, saving, resuming):
     shutil.copy(saved_by(saving), tmp_path)
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
@@ -125,35 +127,6 @@ def test_every_number_of_ranks_tests_alike(fork_tool, two_ranks, tmp_path):
     result = _launch('dist_test.sh', DIGITS, checkpoint, 2, '--work-dir', tmp_path, *OPTIONS)
     assert result.returncode == 0, result.stderr
     assert _accuracy(result.stdout) == expected
-
-
-@pytest.mark.full
-@pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='needs /proc')
-def test_a_killed_rank_ends_the_job(tmp_path):
-    options = [*OPTIONS, 'train_cfg.max_epochs=60', 'default_hooks.checkpoint.max_keep_ckpts=2']
-    command = [ROOT / 'tools' / 'dist_train.sh', DIGITS, 2, '--work-dir', tmp_path, *options]
-    process = subprocess.Popen(
-        list(map(str, command)),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        # The second checkpoint is there: an iteration of a later epoch is under way.
-        for _ in range(1200):
-            if (tmp_path / 'epoch_2.pth').exists() or process.poll() is not None:
-                break
-            time.sleep(0.1)
-        victim = children(process.pid)[-1]
-        os.kill(victim, signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        # Not killed: its processes would live on.
-        process.terminate()
-    assert process.returncode not in (0, None)
-    assert 'SIGKILL' in errors or '-9' in errors
 
 
 def _runs(pid):
@@ -199,13 +172,11 @@ def test_ranks_end_when_the_launcher_is_killed(tmp_path):
 
 
 @pytest.mark.full
-def test_a_mistake_ends_all_ranks_in_one_line_each(tmp_path):
-    result = _launch(
-        'dist_train.sh',
-        *[DIGITS, 2, '--work-dir', tmp_path, '--cfg-options', 'model.splitter.num_blocks=99'],
-    )
-    assert result.returncode != 0
-    lines = [line for line in result.stderr.splitlines() if 'num_blocks=99 is more than' in line]
+def test_a_mistake_ends_all_ranks_in_one_line_each(fork_tool, tmp_path):
+    options = ['--work-dir', tmp_path, '--cfg-options', 'model.splitter.num_blocks=99']
+    result = fork_tool('train.py', DIGITS, *options, ranks=2)
+    assert result.returncode == 2 and 'Traceback' not in result.stdout
+    lines = [line for line in result.stdout.splitlines() if 'num_blocks=99 is more than' in line]
     assert lines and all(': error: ' in line for line in lines)
 
 

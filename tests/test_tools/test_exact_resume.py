@@ -66,7 +66,6 @@ INTERRUPTIONS = {
     ('interruption', 'workers'),
     [
         ('asked to stop', '0'),
-        pytest.param('asked to stop', '2p', marks=pytest.mark.full),
         pytest.param('killed after an epoch', '2', marks=pytest.mark.full),
         pytest.param('killed within one', '2p', marks=pytest.mark.full),
         pytest.param('asked at its end', '2', marks=pytest.mark.full),

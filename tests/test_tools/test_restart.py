@@ -15,8 +15,7 @@ from tests.helpers.run_tool import ROOT
 
 pytestmark = [pytest.mark.dist, pytest.mark.full]
 
-EPOCHS = 4
-RANKS = 2
+EPOCHS, RANKS = 60, 2
 RESTART_OPTIONS = [
     *OPTIONS,
     'default_hooks.logger.interval=1',
@@ -65,29 +64,40 @@ def _wait_until(reached, process):
 
 
 @pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='needs /proc')
-def test_all_ranks_start_again_from_the_last_checkpoint(tmp_path):
+def test_all_ranks_start_again_from_the_last_checkpoint_and_then_end(tmp_path):
+    """One rank is killed twice, and one restart is allowed."""
     output, work_dir = tmp_path / 'output.txt', tmp_path / 'work dir'
-    last = work_dir / 'last_checkpoint'
+
+    def epoch():
+        """The last that is saved: an iteration of a later one is under way."""
+        last = work_dir / 'last_checkpoint'
+        found = re.search(r'epoch_(\d+)\.pth$', last.read_text()) if last.exists() else None
+        return int(found[1]) if found else 0
+
+    def resumed():
+        return [int(number) for number in re.findall(r'resumed epoch: (\d+)', output.read_text())]
+
     (tmp_path / 'sitecustomize.py').write_text(LATE)
     with output.open('w') as log:
         process = _start(work_dir, log, tmp_path)
         try:
-            # From then on an iteration of a later epoch is under way.
-            _wait_until(lambda: last.exists() and last.read_text().endswith('epoch_2.pth'), process)
+            _wait_until(lambda: epoch() >= 2, process)
+            os.kill(children(process.pid)[-1], signal.SIGKILL)
+            _wait_until(lambda: resumed() and epoch() > resumed()[0], process)
             os.kill(children(process.pid)[-1], signal.SIGKILL)
             process.wait(timeout=120)
         finally:
             process.terminate()
     text = output.read_text()
-    assert process.returncode == 0, text
+    assert process.returncode not in (0, None)
     # The launcher names whichever death it sees first: the killed one, or one that lost its peer.
     assert re.search(r'failed \(exitcode: -?\d+\)', text), text
     # One process writes the log: it has started twice, and trained no finished epoch again.
     assert text.count('training starts anew') == 1, text
-    (resumed,) = map(int, re.findall(r'resumed epoch: (\d+)', text))
-    assert resumed >= 2
-    for epoch in (1, 2, EPOCHS):
-        assert text.count(f'Epoch(train) [{epoch}][3/3]') == 1
+    (first,) = resumed()
+    assert first >= 2
+    for number in (1, first, first + 1):
+        assert len(re.findall(rf'Epoch\(train\) +\[{number}\]\[3/3\]', text)) == 1
     # 96 pictures, 16 per process: 3 iterations an epoch.
-    state = load_from_local(work_dir / f'epoch_{EPOCHS}.pth')
-    assert state['meta']['iter'] == 3 * EPOCHS
+    state = load_from_local(work_dir / f'epoch_{epoch()}.pth')
+    assert state['meta']['iter'] == 3 * epoch()

@@ -1,6 +1,7 @@
 """Full disks, damaged checkpoints, signals and numbers that go wrong, in whole trainings."""
 
 import os
+import shutil
 import signal
 import time
 
@@ -13,6 +14,16 @@ from tests.helpers.interruption import differences, state_of
 
 pytestmark = pytest.mark.full
 CONFIG = 'tests/helpers/survival_config.py'
+
+
+@pytest.fixture(scope='module')
+def whole(server, tmp_path_factory):
+    """Folder and output of a training without any trouble."""
+    folder = tmp_path_factory.mktemp('whole')
+    arguments = [CONFIG, '--work-dir', folder / 'work', '--seed', 3]
+    code, output = server.run(folder / 'log.txt', *arguments)
+    assert code == 0, output
+    return folder / 'work', output
 
 
 @pytest.fixture
@@ -56,10 +67,10 @@ def test_a_full_disk_keeps_what_there_is(train, tmp_path):
     assert files(tmp_path)[:3] == ['epoch_2.pth', 'epoch_3.pth', 'last_checkpoint']
 
 
-def test_resume_passes_over_a_damaged_checkpoint_and_says_so(train, tmp_path):
+def test_resume_passes_over_a_damaged_checkpoint_and_says_so(train, whole, tmp_path):
     work = tmp_path / 'work'
-    code, output = train()
-    assert code == 0, output
+    shutil.copytree(whole[0], work)
+    (work / 'last_checkpoint').write_text(str(work / 'epoch_3.pth'))
     expected = state_of(load_from_local(work / 'epoch_3.pth'))
     content = bytearray((work / 'epoch_3.pth').read_bytes())
     content[len(content) // 3] ^= 16
@@ -77,31 +88,33 @@ def test_resume_passes_over_a_damaged_checkpoint_and_says_so(train, tmp_path):
 
 
 def test_a_checkpoint_does_not_grow_with_the_training(train, tmp_path):
-    code, output = train('train_cfg.max_epochs=12', 'default_hooks.checkpoint.max_keep_ckpts=-1')
+    code, output = train('train_cfg.max_epochs=8', 'default_hooks.checkpoint.max_keep_ckpts=-1')
     assert code == 0, output
-    sizes = [(tmp_path / 'work' / f'epoch_{e}.pth').stat().st_size for e in (4, 12)]
-    # Numbers in it get digits, but 8 epochs of mmengine's history are 16 bytes a number.
+    sizes = [(tmp_path / 'work' / f'epoch_{e}.pth').stat().st_size for e in (4, 8)]
+    # Numbers in it get digits, but 4 epochs of mmengine's history are 16 bytes a number.
     assert sizes[1] - sizes[0] < 500
 
 
-def test_the_log_smooths_over_the_interruption(train, tmp_path):
+def test_the_log_smooths_over_the_interruption(train, whole, tmp_path):
     """The means of the last ten iterations that the log shows are those of one piece."""
 
     def losses(output):
         lines = [line for line in output.splitlines() if 'Epoch(train)' in line]
         return {line.split('  lr')[0].split('INFO')[1]: line.split('loss:')[1] for line in lines}
 
-    code, whole = train()
-    assert code == 0, whole
-    (tmp_path / 'log.txt').unlink()
-    (tmp_path / 'work').rename(tmp_path / 'whole')
-    code, _ = train('custom_hooks.2.at=9', 'custom_hooks.2.name=SIGTERM')
-    assert code == EXIT_CODE
+    code, output = train('custom_hooks.2.at=9', 'custom_hooks.2.name=SIGUSR1')
+    assert code == EXIT_CODE, output
+    last = output.strip().splitlines()[-1]
+    assert 'stopped by SIGUSR1' in last and CheckpointHook.preempted in last
+    assert CheckpointHook.preempted in files(tmp_path)
     (tmp_path / 'log.txt').unlink()
     code, resumed = train(resume=True)
     assert code == 0, resumed
+    # The next checkpoint has replaced that of the preemption.
+    assert files(tmp_path)[:2] == ['epoch_2.pth', 'epoch_3.pth']
+    assert CheckpointHook.preempted not in files(tmp_path)
     after = losses(resumed)
-    assert len(after) == 9 and after.items() <= losses(whole).items()
+    assert len(after) == 9 and after.items() <= losses(whole[1]).items()
 
 
 def test_a_validation_that_was_missed_is_made_up_for(train, tmp_path):
@@ -123,17 +136,6 @@ def test_a_validation_is_left_at_once_if_all_is_saved(train, tmp_path):
         'last_checkpoint',
         'survival_config.py',
     ]
-
-
-def test_the_next_checkpoint_replaces_the_preempted_one(train, tmp_path):
-    code, output = train('custom_hooks.2.at=8', 'custom_hooks.2.name=SIGUSR1')
-    assert code == EXIT_CODE, output
-    last = output.strip().splitlines()[-1]
-    assert 'stopped by SIGUSR1' in last and CheckpointHook.preempted in last
-    assert CheckpointHook.preempted in files(tmp_path)
-    code, output = train(resume=True)
-    assert code == 0, output
-    assert files(tmp_path)[:2] == ['epoch_2.pth', 'epoch_3.pth']
 
 
 def _await_checkpoint(training, tmp_path):
