@@ -1,12 +1,20 @@
 """What `pip install` brings: the package, its configs and tools, and the command `mman`."""
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import mmengine
+import numpy as np
 import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from tests.helpers import pages
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,6 +31,19 @@ cfg = get_config('mman::man/resnet20_k10_digits.py')
 assert cfg.model.type == 'LocalImageClassifier'
 assert len(get_model('man/resnet20_k10_digits').block_units) == 10
 assert load_config('own.py').model.splitter.num_blocks == 5
+"""
+
+
+INFER = """
+from mman.apis import ImageInferencer
+from mman.datasets import ImageFolder
+val = ImageFolder('photos', 'val', pipeline=[])
+samples = [val.get_data_info(i) for i in range(len(val))]
+config = 'work_dirs/resnet18_k4_folder/resnet18_k4_folder.py'
+infer = ImageInferencer(config, config.replace('resnet18_k4_folder.py', 'epoch_1.pth'))
+found = infer([sample['img_path'] for sample in samples])
+right = [one['pred_label'] == sample['gt_label'] for one, sample in zip(found, samples)]
+print(f'top-1: {100 * sum(right) / len(right):.2f}')
 """
 
 
@@ -74,3 +95,32 @@ def test_the_command_trains_tests_and_predicts(installed):
     checkpoint = 'work_dirs/resnet20_k10_digits/epoch_1.pth'
     top1 = text.partition('accuracy/top1: ')[2].partition(' ')[0]
     assert top1 and top1 in run(installed, 'mman', 'test', name, checkpoint)
+
+
+def test_the_page_on_your_own_folder_works_as_printed(installed):
+    """All ways to measure agree to the last image; one epoch in place of the page's number."""
+    work = installed[1]
+    rng = np.random.default_rng(0)
+    for name in ('cat', 'dog', 'eel'):
+        (work / 'photos' / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(work / 'photos' / name / f'{i}.png')
+    torch.save(torchvision.models.resnet18().state_dict(), work / 'resnet18-f37072fd.pth')
+    printed = {}
+    for line in pages.shell_lines(pages.DOCS / 'own_folder.md'):
+        words = shlex.split(re.sub(r'epoch_\d+', 'epoch_1', line))
+        if words[1] == 'train':
+            words += [] if '--cfg-options' in words else ['--cfg-options']
+            words += ['train_cfg.max_epochs=1']
+        # The options may be followed by others.
+        if '--auto-scale-lr' in words:
+            words.remove('--auto-scale-lr')
+            words.insert(3, '--auto-scale-lr')
+        printed[words[1]] = run(installed, *words)
+    assert len(printed['predict'].splitlines()) == 10 and 'photos/cat/0.png' in printed['predict']
+    tested = float(printed['test'].partition('accuracy/top1: ')[2].split()[0])
+    trained = float(printed['train'].rpartition('accuracy/top1: ')[2].split()[0])
+    last = printed['exits'].strip().splitlines()[-1]
+    assert f'{tested:.2f}' == f'{trained:.2f}' == last.split('|')[4].strip()
+    assert f'top-1: {tested:.2f}' in run(installed, 'python', '-c', INFER)
