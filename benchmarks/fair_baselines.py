@@ -15,8 +15,8 @@ from mmengine.config import Config
 
 from mman.analysis.baselines import BASELINES, PARTS_NOTE
 from mman.analysis.tables import markdown_table, mebibytes
-from mman.apis import cli
 from mman.apis.memory_prediction import measure_memory, predict_memory
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 _CIFAR = ('greedy', 'dgl', 'infopro', 'man', 'manpp')

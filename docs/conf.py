@@ -39,7 +39,7 @@ nitpick_ignore = [
     for name in """
         BaseDataset Config DataLoader DataSample Figure GradScaler Number OptimWrapper
         OptimWrapperDict Optimizer Path Registry Runner Tensor ndarray
-        Hook nn.Module nn.Parameter torch.device
+        Axes Hook ProcessGroup nn.Module nn.Parameter torch.device
     """.split()
 ]
 # Attributes without a docstring of their own.

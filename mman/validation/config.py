@@ -28,7 +28,7 @@ _TYPED = {
     'model_wrapper_cfg': 'MMDistributedDataParallel',
 }
 _AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')
-_HOOK_NAMES = {'block_log', 'checkpoint_guard', 'buffer_sync', 'class_count'}
+_HOOK_NAMES = {'block_log', 'checkpoint_guard', 'buffer_sync', 'class_count', 'pipeline'}
 _HOOK_NAMES.update(RUNNER_HOOKS, FAULT_TOLERANCE_HOOKS)
 _BUILT = ('dataset', 'sampler', 'batch_sampler', 'collate_fn', 'worker_init_fn')
 # The Runner hands the rest to torch.

@@ -133,6 +133,7 @@ def test_a_validation_is_left_at_once_if_all_is_saved(train, tmp_path):
     assert files(tmp_path) == [
         'epoch_1.pth',
         'epoch_2.pth',
+        'interrupted',  # of the hook that sends the signal
         'last_checkpoint',
         'survival_config.py',
     ]

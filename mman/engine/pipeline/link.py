@@ -24,10 +24,8 @@ from .packet import Packet
 class Returned(NamedTuple):
     """What the next stage says about one iteration.
 
-    Attributes:
-        stop (bool): Whether it, or one after it, asks to stop.
-        weights (list[Tensor] | None): Those to average, if it has stepped.
-        decay (float | None): m of that iteration.
+    ``stop``: whether it, or one after it, asks to stop; ``weights``: those to
+    average, if it has stepped; ``decay``: m of that iteration.
     """
 
     stop: bool

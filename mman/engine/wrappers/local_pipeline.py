@@ -209,7 +209,7 @@ class LocalPipelineParallel(nn.Module):
         self._shared = True
 
     def training_state(self, optim_wrapper: OptimWrapperDict, schedulers: dict | None) -> dict:
-        """See :func:`gather_training_state`; all ranks call it."""
+        """The training state of all blocks, brought together; all ranks call it."""
         return gather_training_state(self.mesh, self.own_blocks, optim_wrapper, schedulers)
 
     @torch.no_grad()
