@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from torch import nn
 
@@ -129,6 +130,8 @@ def plan_memory(
     Raises:
         UserError: If the config cannot be trained, or says no batch size.
     """
+    # What accumulation does to BatchNorm is in the notes of the rows.
+    MMLogger.get_instance('plan_memory', log_level='ERROR')
     register_all_modules()
     init_default_scope(cfg.get('default_scope', 'mman'))
     size = batch_size or train_batch(cfg, ': change it or give a batch size (--batch)')
