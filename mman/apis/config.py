@@ -96,6 +96,7 @@ def _check_bases(path: str, above: tuple[str, ...] = ()) -> None:
         raise UserError(f'config {path!r} is its own _base_: {" <- ".join([*above, path])}')
     try:
         bases = [Config._get_cfg_path(base, path)[0] for base in Config._get_base_files(path)]
+    # What is wrong with a base is told when the config is read.
     except Exception:
         return
     for base in bases:
