@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from mmengine.evaluator import Evaluator
+from mmengine.evaluator import DumpResults, Evaluator
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, MODELS, OPTIMIZERS
@@ -177,7 +177,6 @@ def _check_custom_keys(model: nn.Module, wrapper: Mapping) -> None:
 
 def _check_monitored(trial: Runner, model: nn.Module) -> None:
     """Refuse to wait for a metric that the evaluator does not give."""
-    found = _metrics(trial._val_evaluator, getattr(getattr(model, 'head', None), 'num_classes', 1))
     wanted = []
     for hook in trial.hooks:
         if isinstance(hook, CheckpointHook) and hook.save_best:
@@ -187,6 +186,9 @@ def _check_monitored(trial: Runner, model: nn.Module) -> None:
     for where, cfg in schedulers_of(trial.cfg.get('param_scheduler') or []):
         if class_name(cfg.get('type')).startswith('ReduceOnPlateau'):
             wanted.append((f'{where}.monitor', cfg.get('monitor', 'loss')))
+    if not wanted:
+        return
+    found = _metrics(trial._val_evaluator, getattr(getattr(model, 'head', None), 'num_classes', 1))
     for where, name in wanted:
         if found and name not in (*found, 'auto'):
             raise should_be(where, name, f'a metric of val_evaluator: {", ".join(found)}')
@@ -197,8 +199,12 @@ def _metrics(evaluator: Evaluator, classes: int) -> list[str]:
     sample = DataSample().set_gt_label(0).set_pred_label(0)
     sample.set_pred_score(torch.eye(classes)[0])
     try:
-        evaluator.process([sample])
-        return list(evaluator.evaluate(1))
+        # A dump would replace its file.
+        metrics = [metric for metric in evaluator.metrics if not isinstance(metric, DumpResults)]
+        trial = Evaluator(metrics)
+        trial.dataset_meta = evaluator.dataset_meta
+        trial.process([sample])
+        return list(trial.evaluate(1))
     # Metrics of others may need anything.
     except Exception:
         return []

@@ -1,7 +1,10 @@
 """A small training that the launch scripts start, and how a test starts it."""
 
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.helpers.run_tool import ROOT
@@ -35,3 +38,21 @@ def environment(**extra: str) -> dict[str, str]:
 def children(pid: int) -> list[int]:
     """Process ids of the processes that a process has started."""
     return [int(child) for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+
+
+def signal_launcher(work_dir, config, ranks, name, *options):
+    """What tools/dist_train.sh printed, sent a signal once a training has saved two epochs."""
+    log = work_dir / 'output.txt'
+    arguments = [config, ranks, '--work-dir', work_dir, '--cfg-options', *options]
+    command = [ROOT / 'tools' / 'dist_train.sh', *map(str, arguments)]
+    with log.open('w') as out:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=out, stderr=out)
+        try:
+            for _ in range(1200):
+                if (work_dir / 'epoch_2.pth').exists() or process.poll() is not None:
+                    break
+                time.sleep(0.1)
+        finally:
+            process.send_signal(getattr(signal, name))
+        process.wait(timeout=60)
+    return log.read_text()

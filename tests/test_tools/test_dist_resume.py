@@ -1,16 +1,11 @@
 """Two ranks that are killed or asked to stop, and resumed, end as two that ran through."""
 
-import signal
-import subprocess
-import time
-
 import pytest
 
 from mman.utils.checkpoint import load_from_local
 from mman.utils.preempted import EXIT_CODE
 from tests.helpers.interruption import differences, state_of
-from tests.helpers.launch import environment
-from tests.helpers.run_tool import ROOT
+from tests.helpers.launch import signal_launcher
 
 pytestmark = [pytest.mark.dist, pytest.mark.full]
 EPOCH, ITER = 'tests/helpers/survival_config.py', 'tests/helpers/survival_iter_config.py'
@@ -73,19 +68,7 @@ def test_a_killed_rank_by_iteration(train, resumes_to_whole, tmp_path):
 def test_a_signal_to_the_launcher_stops_all(tmp_path):
     """It passes the signal on, to worker processes as well."""
     options = ['train_cfg.max_epochs=500', 'train_dataloader.num_workers=1']
-    log = (tmp_path / 'output.txt').open('w')
-    arguments = [EPOCH, 2, '--work-dir', tmp_path, '--cfg-options', *options]
-    command = [ROOT / 'tools' / 'dist_train.sh', *map(str, arguments)]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=log, stderr=log)
-    try:
-        for _ in range(1200):
-            if (tmp_path / 'epoch_2.pth').exists() or process.poll() is not None:
-                break
-            time.sleep(0.1)
-    finally:
-        process.send_signal(signal.SIGUSR1)
-    process.wait(timeout=60)
-    text = (tmp_path / 'output.txt').read_text()
+    text = signal_launcher(tmp_path, EPOCH, 2, 'SIGUSR1', *options)
     assert 'stopped by SIGUSR1; go on with --resume' in text, text
     saved = load_from_local(tmp_path / 'preempted.pth')
     # Two epochs at least: the signal may come while the second one's checkpoint is written.

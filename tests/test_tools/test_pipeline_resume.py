@@ -1,7 +1,5 @@
 """Pipelines that are stopped or killed, and go on with other numbers of stages."""
 
-import signal
-import subprocess
 import time
 
 import pytest
@@ -9,9 +7,8 @@ import pytest
 from mman.utils.checkpoint import load_from_local
 from mman.utils.preempted import EXIT_CODE
 from tests.helpers.interruption import differences, state_of
-from tests.helpers.launch import environment
+from tests.helpers.launch import signal_launcher
 from tests.helpers.pipeline_cases import block_losses
-from tests.helpers.run_tool import ROOT
 
 pytestmark = [pytest.mark.dist, pytest.mark.full]
 CONFIG = 'tests/helpers/pipeline_config.py'
@@ -91,6 +88,7 @@ def test_a_killed_rank_ends_all_and_is_resumed(train, whole, tmp_path, rank):
     """Behind the checkpoint of the first epoch."""
     result = train(tmp_path, 3, *_interrupt(at=8, rank=rank))
     assert result.returncode != 0
+    # What is promised, not a speed: processes that wait for a dead one would wait for minutes.
     assert time.time() - (tmp_path / 'interrupted').stat().st_mtime < 15
     assert (tmp_path / 'epoch_1.pth').exists() and not (tmp_path / 'epoch_2.pth').exists()
     result = train(tmp_path, 3, resume=True)
@@ -101,19 +99,7 @@ def test_a_killed_rank_ends_all_and_is_resumed(train, whole, tmp_path, rank):
 def test_a_signal_to_the_launcher(tmp_path):
     """One checkpoint of one iteration, by all of torchrun's processes."""
     options = ['train_cfg.max_epochs=500', 'model_wrapper_cfg.stages=2']
-    log = (tmp_path / 'output.txt').open('w')
-    arguments = [CONFIG, 2, '--work-dir', tmp_path, '--cfg-options', *options]
-    command = [ROOT / 'tools' / 'dist_train.sh', *map(str, arguments)]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=log, stderr=log)
-    try:
-        for _ in range(1200):
-            if (tmp_path / 'epoch_2.pth').exists() or process.poll() is not None:
-                break
-            time.sleep(0.1)
-    finally:
-        process.send_signal(signal.SIGTERM)
-    process.wait(timeout=60)
-    text = (tmp_path / 'output.txt').read_text()
+    text = signal_launcher(tmp_path, CONFIG, 2, 'SIGTERM', *options)
     assert 'stopped by SIGTERM' in text, text
     saved = load_from_local(tmp_path / 'preempted.pth')
     assert saved['meta']['iter'] >= 6 and len(saved['resume']['ranks']) == 1

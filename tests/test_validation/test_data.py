@@ -4,13 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
+from mmengine.evaluator import DumpResults, Evaluator
 from mmpretrain.datasets import BaseDataset
 
 from mman.apis import build_runner, test_model, train_model
 from mman.datasets import CIFAR10, STL10, SVHN, Digits, FashionMNIST, InMemoryDataset
-from mman.registry import DATASETS
+from mman.registry import DATASETS, METRICS, register_all_modules
 from mman.utils import UserError
 from mman.validation import dry_run, warn_of_size
+from mman.validation.dry_run import _metrics
 from tests.helpers.wrong_configs import spoilt
 
 # Whoever reads there ends with another error.
@@ -163,3 +165,13 @@ def test_published_lengths():
 
 def test_parts_of_svhn_add_up():
     assert SVHN.COUNTS['train+extra'] == SVHN.COUNTS['train'] + SVHN.COUNTS['extra']
+
+
+def test_to_ask_for_the_names_of_metrics_replaces_no_file(tmp_path):
+    register_all_modules()
+    file = tmp_path / 'predictions.pkl'
+    file.write_bytes(b'of another run')
+    dump = DumpResults(out_file_path=str(file))
+    evaluator = Evaluator([METRICS.build(dict(type='Accuracy')), dump])
+    assert _metrics(evaluator, 10) == ['accuracy/top1']
+    assert file.read_bytes() == b'of another run'
