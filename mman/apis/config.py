@@ -22,6 +22,7 @@ from mman.validation.values import check_call
 
 from .distributed import RANKS
 from .image_folder import apply_image_folder
+from .phases import in_phases
 
 _AMP_KINDS = {'OptimWrapper': 'AmpOptimWrapper', 'BlockOptimWrapper': 'BlockAmpOptimWrapper'}
 
@@ -171,7 +172,15 @@ def set_resume(cfg: Config, resume: str | bool | None) -> None:
     Raises:
         UserError: If the work dir has checkpoints, but none that loads.
     """
-    if isinstance(resume, str):
+    if cfg.get('phases') is not None and in_phases(cfg):
+        if isinstance(resume, str):
+            raise UserError(
+                f'--resume {resume!r} names one checkpoint, but phases={cfg.phases!r} has one for '
+                'each phase: give --resume alone, which goes on with the work dir'
+            )
+        # What there is to resume is found phase by phase.
+        cfg.resume = bool(resume or cfg.get('resume'))
+    elif isinstance(resume, str):
         cfg.resume, cfg.load_from = True, resume
     elif resume or (cfg.get('resume') and not cfg.get('load_from')):
         latest, skipped = find_resume_point(cfg.work_dir)

@@ -48,6 +48,8 @@ class MemoryReport:
         blocks (tuple[BlockMemory, ...]): The peak of every block that trains.
         flops (int): Floating-point operations of the iteration.
         ends (tuple[str, ...]): The last unit of each of them.
+        resting (int): Peak while blocks before the first that trains run.
+            Defaults to 0, there are none.
     """
 
     parameters: int
@@ -56,16 +58,17 @@ class MemoryReport:
     blocks: tuple[BlockMemory, ...]
     flops: int
     ends: tuple[str, ...]
+    resting: int = 0
 
     @property
     def worst(self) -> int:
-        """Number of the block that peaks highest."""
+        """Number of the block, of those that train, that peaks highest."""
         return max(range(len(self.blocks)), key=lambda k: self.blocks[k].peak)
 
     @property
     def peak(self) -> int:
         """Peak bytes of the iteration."""
-        return self.blocks[self.worst].peak
+        return max(self.blocks[self.worst].peak, self.resting)
 
     @property
     def host(self) -> int:
@@ -171,19 +174,22 @@ def _report(model: nn.Module, cfg: Config, batch_size: int) -> MemoryReport:
 
         handles = [block.register_forward_pre_hook(close_block) for block in model.local_blocks]
         for _ in range(count):
+            close_block()
             train.step()
         close_block()
         for handle in handles:
             handle.remove()
+    trained = model.trained_blocks
     return MemoryReport(
         parameters=_bytes(parameters),
         buffers=_bytes(buffers),
         optimizer=_bytes(optimizer),
-        # What came before the first block is the preparation of the batch, and the
-        # last round of an accumulation is the one that counts.
-        blocks=tuple(found[-len(model.trained_blocks) :]),
+        # The last round of an accumulation is the one that counts. What came before its first
+        # block is the preparation of the batch, and the blocks that rest before it.
+        blocks=tuple(found[-len(trained) :]),
         flops=flops.total // count,
-        ends=tuple(model.block_ends[k] for k in model.trained_blocks),
+        ends=tuple(model.block_ends[k] for k in trained),
+        resting=found[-len(trained) - 1].peak if trained[0] else 0,
     )
 
 

@@ -16,6 +16,8 @@ from mman.validation import check_amp, check_config, check_training, dry_run, re
 
 from .config import set_loader_defaults
 from .memory_budget import apply_memory_budget
+from .phase_training import train_phases
+from .phases import apply_cyclic, in_phases
 from .places import held_places
 from .pretrained import check_initialisation, start_from_pretrained
 from .runner import build_runner
@@ -47,6 +49,15 @@ def train_model(cfg: Config, unsafe_load: bool = False) -> Runner:
     check_initialisation(cfg)
     set_loader_defaults(cfg)
     set_fault_tolerance(cfg)
+    if not in_phases(cfg):
+        apply_cyclic(cfg)
+        return _train(cfg)
+    with held_places(cfg):
+        return train_phases(cfg, _train)
+
+
+def _train(cfg: Config) -> Runner:
+    """Train what a checked config describes."""
     with held_places(cfg):
         with named_errors(cfg.to_dict(), ''):
             apply_memory_budget(cfg)

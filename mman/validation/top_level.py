@@ -168,6 +168,7 @@ def _further_keys(
     efficient_conv_bn_eval: list | None,
     image_folder: dict | None,
     memory_budget: dict | None,
+    phases: str | dict | list | None,
     pretrained: dict | None,
 ) -> None:
     """Keys of a config that the Runner's constructor does not have, or not so."""

@@ -44,6 +44,8 @@ CASES = {
     'predsim': ('predsim', dict(backbone='vit')),
     'resting': ('greedy', dict(train_blocks=(1, 2))),
     'flat-resting': ('man-greedy', dict(reducer='flat', train_blocks=(1, 3))),
+    'turns': ('man-greedy', dict(turns=True)),
+    'flat-turns': ('greedy', dict(turns=True, reducer='flat')),
 }
 #: Those of the fast tests.
 FEW = ['accumulation', 'flat-groups', 'resting']
@@ -67,7 +69,7 @@ def build(case: str, dtype: torch.dtype) -> nn.Module:
         for name, p in model.backbone.named_parameters():
             p.requires_grad_('conv1' not in name)
     if 'train_blocks' in special:
-        model.trained_blocks = special['train_blocks']
+        model.trained_blocks = model.active_blocks = special['train_blocks']
         for part in resting_parts(model):
             part.requires_grad_(False)
         model.train()
@@ -122,6 +124,8 @@ def train_rank(case: str, rank: int, world: int) -> list[dict]:
     seen = _watch(runner, {id(p): n for n, p in model.named_parameters()})
     history = []
     for i in range(ITERATIONS):
+        if special.get('turns'):
+            model.activate([i % model.num_blocks])
         step(runner, shard(i, rank, world, dtype))
         state = {name: p.detach().clone() for name, p in model.named_parameters()}
         history.append(dict(gradients=dict(seen), parameters=state))
@@ -149,20 +153,25 @@ def train_one_process(case: str, world: int) -> list[dict]:
         # The last iterations that fill no whole accumulation weigh by their own number.
         whole = ITERATIONS // counts * counts
         factor = counts if i < whole else ITERATIONS - whole
+        turn = i % copies[0].num_blocks
+        active = (turn,) if special.get('turns') else copies[0].trained_blocks
         for rank, model in enumerate(copies):
             data = shard(i, rank, world, dtype)
             batch = model.local_batch(data['inputs'], data['data_samples'])
             x = data['inputs']
-            for block in model.local_blocks:
-                if block.index not in model.trained_blocks:
-                    x = nn.Sequential(*block.layers)(x).detach()
+            for block in model.local_blocks[: max(active) + 1]:
+                if block.index not in active:
+                    x = nn.Sequential(*block.layers).eval()(x).detach()
                     continue
+                block.train()
                 with torch.autocast('cpu', torch.bfloat16, enabled='dtype' in special):
                     x, losses = block(x, batch)
                 (BaseModel.parse_losses(model, losses)[0] / factor).backward()
         gradients = {}
         if steps_now:
             for group in zip(*trained, strict=True):
+                if group[0].grad is None:
+                    continue
                 mean = sum(p.grad for p in group) / world
                 for p in group:
                     p.grad = mean.clone()
@@ -170,22 +179,25 @@ def train_one_process(case: str, world: int) -> list[dict]:
                 for model in copies:
                     for block in model.local_blocks:
                         nn.utils.clip_grad_norm_(block.parameters(), **special['clip_grad'])
-            gradients = {names[id(p)]: p.grad.clone() for p in trained[0]}
+            gradients = {names[id(p)]: p.grad.clone() for p in trained[0] if p.grad is not None}
             for model, optimizer in zip(copies, optimizers, strict=True):
                 before = {n: p.detach().clone() for n, p in model.backbone.named_parameters()}
                 optimizer.step()
                 optimizer.zero_grad()
-                _average(model, before if special.get('timing') == 'pre_step' else None)
+                _average(model, active, before if special.get('timing') == 'pre_step' else None)
         state = {name: p.detach().clone() for name, p in copies[0].named_parameters()}
         history.append(dict(gradients=gradients, parameters=state))
     return history
 
 
 @torch.no_grad()
-def _average(model: nn.Module, before: dict[str, torch.Tensor] | None) -> None:
-    """EMA of every momentum unit, from the parameters now or before the step."""
+def _average(
+    model: nn.Module, active: tuple[int, ...], before: dict[str, torch.Tensor] | None
+) -> None:
+    """EMA of the momentum units whose source stepped, from the parameters now or before it."""
     for k, head in enumerate(model.aux_heads):
-        if not isinstance(head, MomentumAuxHead) or k not in model.trained_blocks:
+        follows = isinstance(head, MomentumAuxHead) and k in model.trained_blocks
+        if not follows or k + 1 not in active:
             continue
         (path,) = model.block_units[k + 1][0].parts
         source = dict(model.backbone.get_submodule(path).named_parameters())

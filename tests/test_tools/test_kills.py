@@ -2,13 +2,14 @@
 
 import pytest
 
-from tests.helpers.kill_test import kills
+from tests.helpers.kill_test import CONFIG, PHASES, kills
 
 
 @pytest.mark.full
-def test_killed_trainings_are_resumed_to_the_bit(server, tmp_path):
+@pytest.mark.parametrize('config', [CONFIG, PHASES], ids=['joint', 'phases'])
+def test_killed_trainings_are_resumed_to_the_bit(server, tmp_path, config):
     """At a save and at any moment; ``python -m tests.helpers.kill_test`` does 40."""
-    records = list(kills(server, 2, seed=1, folder=tmp_path))
+    records = list(kills(server, 2, 1, tmp_path, config))
     assert len(records) == 2
     assert all(record.identical for record in records), records
     # A kill that left nothing to go on from would test nothing.

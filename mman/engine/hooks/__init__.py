@@ -3,6 +3,7 @@ from .block_log_hook import BlockLogHook
 from .checkpoint_guard_hook import CheckpointGuardHook
 from .checkpoint_hook import CheckpointHook
 from .class_count_hook import ClassCountHook
+from .cyclic_blocks_hook import CyclicBlocksHook
 from .finite_guard_hook import FiniteGuardHook
 from .momentum_update_hook import MomentumUpdateHook
 from .pipeline_hook import PipelineHook
@@ -16,6 +17,7 @@ __all__ = [
     'CheckpointGuardHook',
     'CheckpointHook',
     'ClassCountHook',
+    'CyclicBlocksHook',
     'FiniteGuardHook',
     'MomentumUpdateHook',
     'PipelineHook',

@@ -1,6 +1,8 @@
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, is_main_process
@@ -43,9 +45,8 @@ class BlockLogHook(Hook):
             raise UserError(f'interval={interval!r} of BlockLogHook should be an integer from 1')
         self.interval = interval
         self.visualize = visualize
-        self._sum: torch.Tensor | None = None
-        self._count = 0
-        self._terms = _TermSums()
+        self._losses = _Means()
+        self._terms = _Means()
         self._at = (0, 0)
 
     def before_train(self, runner: Runner) -> None:
@@ -55,11 +56,16 @@ class BlockLogHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, *args, **kwargs) -> None:
         """Add this iteration's losses; write at the end of an interval."""
         model = unwrap(runner.model)
-        losses = model.block_losses
         if mesh_of(runner.model) is None:
-            self._terms.add(model.block_terms)
-        self._sum = losses if self._sum is None else self._sum + losses
-        self._count += 1
+            terms = [
+                ((name, k), value)
+                for k, one in model.block_terms.items()
+                for name, value in one.items()
+            ]
+            if terms:
+                names, values = zip(*terms, strict=True)
+                self._terms.add(names, torch.stack(values))
+        self._losses.add(model.active_blocks, model.block_losses)
         # Kept, because the runner has moved on when training ends.
         self._at = (runner.epoch + 1, runner.iter + 1)
         if self.every_n_inner_iters(batch_idx, self.interval):
@@ -67,72 +73,68 @@ class BlockLogHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Write what is left of the epoch, so that every epoch has a record of its own."""
-        if self._count:
+        if self._losses:
             self._write(runner)
 
     def after_train(self, runner: Runner) -> None:
         """Write what is left, if training ended within an epoch."""
-        if self._count:
+        if self._losses:
             self._write(runner)
 
     def _write(self, runner: Runner) -> None:
-        mean = self._sum / self._count
-        # The losses of a rank are those of its own part of the batch.
-        all_reduce(mean, op='mean', group=data_group(runner.model))
         model = unwrap(runner.model)
-        mean = _by_block(model, mean)
-        terms = self._terms.means(self._count, model.num_blocks)
+        # The losses of a rank are those of its own part of the batch.
+        losses = self._losses.take(data_group(runner.model))
+        terms = self._terms.take()
         norms = runner.optim_wrapper.grad_norms()
-        self._sum, self._count = None, 0
         if not is_main_process():
             return
         epoch, step = self._at
-        record = dict(epoch=epoch, iter=step, losses=_json_numbers(mean))
+        record = dict(epoch=epoch, iter=step, losses=_json_numbers(losses, model.num_blocks))
         if terms:
-            record['terms'] = {name: _json_numbers(values) for name, values in terms.items()}
+            record['terms'] = {
+                name: _json_numbers(
+                    {k: value for (other, k), value in terms.items() if other == name},
+                    model.num_blocks,
+                )
+                for name in dict.fromkeys(name for name, _ in terms)
+            }
         if norms is not None:
-            record['grad_norms'] = _json_numbers(_by_block(model, norms))
+            norms = dict(zip(model.trained_blocks, norms.tolist(), strict=True))
+            record['grad_norms'] = _json_numbers(norms, model.num_blocks)
         with (Path(runner.log_dir) / self.filename).open('a') as file:
             file.write(json.dumps(record) + '\n')
         if self.visualize:
-            scalars = {f'block_loss/{k}': mean[k] for k in model.trained_blocks}
+            scalars = {f'block_loss/{k}': value for k, value in losses.items()}
             runner.visualizer.add_scalars(scalars, step=step)
 
 
-def _by_block(model: torch.nn.Module, values: torch.Tensor) -> list[float]:
-    """The values of the blocks that train as those of all K, NaN where one rests."""
-    found = dict(zip(model.trained_blocks, values.tolist(), strict=True))
-    return [found.get(k, math.nan) for k in range(model.num_blocks)]
-
-
-class _TermSums:
-    """Sums, on the device, of what makes up the losses of blocks."""
+class _Means:
+    """Means, on the device, of values that come in groups: of the blocks that train together."""
 
     def __init__(self):
-        self._names: list[tuple[str, int]] = []
-        self._sum: torch.Tensor | None = None
+        self._sums: dict[tuple, tuple[torch.Tensor, int]] = {}
 
-    def add(self, block_terms: dict[int, dict[str, torch.Tensor]]) -> None:
-        """Add those of one iteration, by block and name."""
-        if not block_terms:
-            return
-        self._names = [(name, k) for k, terms in block_terms.items() for name in terms]
-        values = [value for terms in block_terms.values() for value in terms.values()]
-        now = torch.stack(values)
-        self._sum = now if self._sum is None else self._sum + now
+    def __bool__(self) -> bool:
+        return bool(self._sums)
 
-    def means(self, count: int, num_blocks: int) -> dict[str, list[float]]:
-        """Means over iterations and ranks, by name a list of all blocks; starts anew."""
-        if self._sum is None:
-            return {}
-        mean, self._sum = self._sum / count, None
-        all_reduce(mean, op='mean')
-        found: dict[str, list[float]] = {}
-        for (name, k), value in zip(self._names, mean.tolist(), strict=True):
-            found.setdefault(name, [math.nan] * num_blocks)[k] = value
+    def add(self, group: tuple, values: torch.Tensor) -> None:
+        """Add the values of one iteration; what is in one group is in no other."""
+        total, count = self._sums.get(group, (0, 0))
+        self._sums[group] = (total + values, count + 1)
+
+    def take(self, ranks: Any = None) -> dict[Any, float]:
+        """Means over iterations and ranks, of everything added; starts anew."""
+        found = {}
+        for group, (total, count) in self._sums.items():
+            mean = total / count
+            all_reduce(mean, op='mean', group=ranks)
+            found |= zip(group, mean.tolist(), strict=True)
+        self._sums = {}
         return found
 
 
-def _json_numbers(values: list[float]) -> list[float | None]:
-    """The values with null for what JSON has no number for."""
-    return [value if math.isfinite(value) else None for value in values]
+def _json_numbers(values: Mapping[int, float], num_blocks: int) -> list[float | None]:
+    """Values by block as a list of all, null where there is none or JSON has no number for it."""
+    found = [values.get(k, math.nan) for k in range(num_blocks)]
+    return [value if math.isfinite(value) else None for value in found]

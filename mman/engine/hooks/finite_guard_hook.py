@@ -63,8 +63,9 @@ class FiniteGuardHook(Hook):
         self.interval = interval
         self.factor = factor
         self._scaled = False
-        # Per block the first iteration whose loss was not finite; 0 if none was.
-        self._first: torch.Tensor | None = None
+        # By blocks that train together the first iteration, of each of them, whose loss was not
+        # finite; 0 if none was.
+        self._first: dict[tuple[int, ...], torch.Tensor] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Put a guard before every block's step, if the policy needs one."""
@@ -92,16 +93,17 @@ class FiniteGuardHook(Hook):
         """Look at the losses; tell once per interval."""
         if self.policy != 'stop' or self._scaled:
             return
-        losses = getattr(unwrap(runner.model), 'block_losses', None)
+        model = unwrap(runner.model)
+        losses = getattr(model, 'block_losses', None)
         losses = outputs['loss'].detach().reshape(1) if losses is None else losses
-        if self._first is None:
-            self._first = torch.zeros(len(losses), dtype=torch.int64, device=losses.device)
-        new = ~losses.isfinite() & (self._first == 0)
-        self._first = torch.where(new, runner.iter + 1, self._first)
+        blocks = getattr(model, 'active_blocks', (0,))
+        first = self._first.get(blocks, torch.zeros_like(losses, dtype=torch.int64))
+        new = ~losses.isfinite() & (first == 0)
+        self._first[blocks] = torch.where(new, runner.iter + 1, first)
         looks = self.every_n_train_iters(runner, self.interval)
         if mesh_of(runner.model) is not None:
             # Its stages are in different iterations: they have to end together first.
-            if looks and self._first.any():
+            if looks and self._first[blocks].any():
                 runner.model.ask_to_stop()
             looks = runner.model.stopping
         if looks or self.is_last_train_iter(runner):
@@ -124,16 +126,15 @@ class FiniteGuardHook(Hook):
             )
 
     def _stop_if_needed(self, runner: Runner) -> None:
-        if self._first is None:
-            return
-        first = self._first.clone()
-        # Ranks may differ in their losses, but must end together.
-        all_reduce(first, op='max')
-        found = {k: i for k, i in enumerate(first.tolist()) if i}
+        found = {}
+        for blocks, first in self._first.items():
+            # Ranks may differ in their losses, but must end together.
+            worst = first.clone()
+            all_reduce(worst, op='max')
+            found |= {k: i for k, i in zip(blocks, worst.tolist(), strict=True) if i}
         if found:
             start = min(found.values())
-            numbers = getattr(unwrap(runner.model), 'trained_blocks', range(len(first)))
-            blocks = ', '.join(f'block{numbers[k]}' for k, i in found.items() if i == start)
+            blocks = ', '.join(f'block{k}' for k in sorted(found) if found[k] == start)
             raise UserError(
                 f'the loss of {blocks} was not finite in iteration {start}. {self._advice(runner)}'
             )

@@ -22,7 +22,8 @@ class MomentumUpdateHook(Hook):
 
     The source of block k's momentum unit is the first unit of block k + 1; m
     weighs the old value. Parameters are averaged, BatchNorm's affine ones
-    included, its running statistics not.
+    included, its running statistics not. A unit whose source rests or did not
+    step stays as it is.
 
     Args:
         decay (float): m. Defaults to 0.995, as MAN.
@@ -67,8 +68,6 @@ class MomentumUpdateHook(Hook):
         self.end_decay = end_decay
         self.schedule = schedule
         self._pairs: list[tuple[MomentumAuxHead, LocalBlock]] = []
-        # For every pair the block whose optimizer says when to update.
-        self._steps: dict[MomentumAuxHead, str] = {}
         self._handles: list = []
 
     def before_train(self, runner: Runner) -> None:
@@ -78,23 +77,24 @@ class MomentumUpdateHook(Hook):
         resumed.
         """
         model = unwrap(runner.model)
-        pairs = start_momentum_heads(model)
-        if not pairs:
+        if not any(isinstance(head, MomentumAuxHead) for head in model.aux_heads):
             runner.logger.warning('MomentumUpdateHook: the model has no MomentumAuxHead to update')
-        trained = model.trained_blocks
-        # The head of a block that rests does too; a source that rests has no optimizer.
-        self._pairs = [pair for pair in pairs if pair[0].context.index in trained]
-        self._steps = {
-            head: block.name if block.index in trained else f'block{head.context.index}'
-            for head, block in self._pairs
-        }
+        self._pairs = []
+        for head, block in start_momentum_heads(model):
+            if block.index in model.trained_blocks:
+                self._pairs.append((head, block))
+            else:
+                runner.logger.warning(
+                    f'MomentumUpdateHook: {block.name} does not train, so the momentum unit of '
+                    f'block{head.context.index} stays as it is'
+                )
         if mesh_of(runner.model) is not None:
             # The two ends of a pair may be in two processes.
             decay = partial(self.current_decay, runner)
             self._pairs = runner.model.share_momentum(self._pairs, decay, self.timing)
         if self.timing == 'pre_step':
             for pair in self._pairs:
-                wrapper = runner.optim_wrapper[self._steps[pair[0]]]
+                wrapper = runner.optim_wrapper[pair[1].name]
                 if isinstance(wrapper, BackwardStepOptimWrapper):
                     raise UserError(
                         "timing='pre_step' of MomentumUpdateHook should be 'post_step' with "
@@ -105,16 +105,15 @@ class MomentumUpdateHook(Hook):
                 self._handles.append(optimizer.register_step_pre_hook(update))
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
-        """Update all momentum units, if the optimizers have just stepped."""
+        """Update the momentum units whose sources have just stepped."""
         if self.timing == 'post_step':
-            self._update(
-                runner,
-                [
-                    pair
-                    for pair in self._pairs
-                    if runner.optim_wrapper[self._steps[pair[0]]].should_update()
-                ],
-            )
+            active = unwrap(runner.model).active_blocks
+            stepped = [
+                (head, block)
+                for head, block in self._pairs
+                if block.index in active and runner.optim_wrapper[block.name].should_update()
+            ]
+            self._update(runner, stepped)
 
     def after_train(self, runner: Runner) -> None:
         """Leave the optimizers as they were."""
@@ -147,17 +146,17 @@ class MomentumUpdateHook(Hook):
 def start_momentum_heads(
     model: LocalImageClassifier,
 ) -> list[tuple[MomentumAuxHead, LocalBlock]]:
-    """Start every momentum head of a model, see :meth:`MomentumAuxHead.start`.
+    """Start the momentum heads of the blocks that train, see :meth:`MomentumAuxHead.start`.
 
     Returns:
-        list[tuple[MomentumAuxHead, LocalBlock]]: The heads, each with the block
-        that its momentum unit follows.
+        list[tuple[MomentumAuxHead, LocalBlock]]: These heads, each with the
+        block that its momentum unit follows.
     """
     blocks = model.local_blocks
     pairs = [
-        (head, blocks[k + 1])
-        for k, head in enumerate(model.aux_heads)
-        if isinstance(head, MomentumAuxHead)
+        (model.aux_heads[k], blocks[k + 1])
+        for k in model.trained_blocks
+        if k < len(model.aux_heads) and isinstance(model.aux_heads[k], MomentumAuxHead)
     ]
     for head, block in pairs:
         units = [unit.module for later in blocks[block.index :] for unit in later.units]

@@ -86,8 +86,8 @@ class LocalDistributedDataParallel(nn.Module):
         if self._blocks is None:
             self._blocks = self._prepare(self.module.local_blocks)
         if self.reducer == 'flat' and self._reducing:
-            trained = len(self.module.trained_blocks)
-            update = FlatReduction(trained, self.blocks_per_reduction)
+            active = len(self.module.active_blocks)
+            update = FlatReduction(active, self.blocks_per_reduction)
             return self.module.train_blocks(self._blocks, data, optim_wrapper, update)
         with ExitStack() as stack:
             if self.reducer == 'ddp' and not self._reducing:

@@ -87,8 +87,8 @@ class MomentumAuxHead(AuxHead):
             copy.deepcopy(unit.module).requires_grad_(True) for unit in others
         )
         self.scale = nn.Parameter(torch.tensor(1.0)) if mix == 'scaled' else None
-        # Zero tells a fresh start from a resumed one.
-        self.register_buffer('num_updates', torch.zeros((), dtype=torch.int64))
+        # -1 until the head is started: a resumed one may have trained without an update.
+        self.register_buffer('num_updates', -torch.ones((), dtype=torch.int64))
         self.started = False
         self.host = build_strict(
             MODELS, host, 'aux_head.host', AuxHead, context=context.after_units(bias_units)
@@ -157,14 +157,15 @@ class MomentumAuxHead(AuxHead):
     def start(self, *sources: nn.Module) -> None:
         """Make the units whose init is 'source' equal to it, once.
 
-        Call it after weights are initialised, loaded or resumed; after an
-        update it copies nothing, so a resumed run goes on where it was.
+        Call it after weights are initialised, loaded or resumed; one that was
+        started before copies nothing, so a resumed run goes on where it was.
 
         Args:
             *sources (nn.Module): The units after the block, in order, the first
                 of the next block before others; as many as :attr:`num_sources`.
         """
-        if self.num_updates == 0:
+        if self.num_updates < 0:
+            self.num_updates.zero_()
             for how, unit, place in self._copies():
                 if how == 'source':
                     copies, originals = list(unit.parameters()), sources[place].parameters()

@@ -51,8 +51,10 @@ def checked_num_classes(classifier: ImageClassifier) -> int:
     return classes if classes is not None else expected
 
 
-def checked_train_blocks(numbers: Sequence[int] | None, num_blocks: int) -> tuple[int, ...]:
-    """``model.train_blocks`` in order; all blocks of None.
+def checked_train_blocks(
+    numbers: Sequence[int] | None, num_blocks: int, where: str = 'model.train_blocks'
+) -> tuple[int, ...]:
+    """``model.train_blocks``, or another such list, in order; all blocks of None.
 
     Raises:
         UserError: If it is no list of different blocks, or empty.
@@ -64,7 +66,7 @@ def checked_train_blocks(numbers: Sequence[int] | None, num_blocks: int) -> tupl
     )
     if not known or not numbers or len(set(numbers)) < len(numbers):
         raise UserError(
-            f'model.train_blocks={numbers!r} should be None or a list of one or more different '
+            f'{where}={numbers!r} should be None or a list of one or more different '
             f'blocks, from 0 to {num_blocks - 1}'
         )
     return tuple(sorted(numbers))

@@ -3,20 +3,23 @@
 from collections.abc import Iterable, Iterator
 
 import torch
+from torch import nn
 
 from mman.utils import UserError
 
-from .local_classifier import LocalImageClassifier
 
+def exit_blocks(model: nn.Module) -> list[int]:
+    """Blocks after which classes can be predicted, the last one always.
 
-def exit_blocks(model: LocalImageClassifier) -> list[int]:
-    """Blocks after which classes can be predicted, the last one always."""
+    Args:
+        model (LocalImageClassifier): The model.
+    """
     blocks = [k for k, head in enumerate(model.aux_heads) if head.has_classifier]
     return [*blocks, model.num_blocks - 1]
 
 
 def exit_logits(
-    model: LocalImageClassifier, inputs: torch.Tensor, blocks: Iterable[int]
+    model: nn.Module, inputs: torch.Tensor, blocks: Iterable[int]
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Class scores after some blocks; no block behind the last of them is run.
 
@@ -44,28 +47,33 @@ def exit_logits(
             yield block.index, _scores(model, block.index, x)
 
 
-def check_exits(model: LocalImageClassifier, blocks: Iterable[int]) -> None:
+def check_exits(model: nn.Module, blocks: Iterable[int], where: str = '') -> None:
     """Refuse blocks that are no exits.
+
+    Args:
+        model (nn.Module): Any model.
+        blocks (Iterable[int]): As for :func:`exit_logits`.
+        where (str): Put before the error. Defaults to ''.
 
     Raises:
         UserError: If one is not; names those that are.
     """
-    if not isinstance(model, LocalImageClassifier):
+    if not hasattr(model, 'block_units'):
         raise UserError(
             f'model.type={type(model).__name__!r} has no early exits, only a LocalImageClassifier '
             'has'
         )
     known = exit_blocks(model)
     for block in blocks:
-        if block not in known:
+        if type(block) is not int or block not in known:
             raise UserError(
-                f'block {block!r} is no early exit of this model: those are '
+                f'{where}block {block!r} is no early exit of this model: those are '
                 f'{", ".join(map(str, known))}, where the aux head has a classifier; '
                 f'{model.num_blocks - 1} is the whole network'
             )
 
 
-def _scores(model: LocalImageClassifier, block: int, x: torch.Tensor) -> torch.Tensor:
+def _scores(model: nn.Module, block: int, x: torch.Tensor) -> torch.Tensor:
     if block < model.num_blocks - 1:
         return model.aux_heads[block].logits(x)
     features = (x,)

@@ -27,6 +27,7 @@ from .checks import (
     checked_num_classes,
     checked_train_blocks,
 )
+from .early_exit import check_exits, exit_logits
 from .head_check import check_aux_heads, check_neck_and_head
 from .local_block import LocalBlock, Losses
 from .resting import resting_parts
@@ -65,6 +66,12 @@ class LocalImageClassifier(ImageClassifier):
             run in eval mode and without a graph, none of their parameters or
             statistics changes, and after the last one that trains none runs.
             Defaults to None, all.
+        resting_mode (str): In which mode blocks before the last that trains rest:
+            'eval', or 'train', by batch statistics as in joint training, when
+            their running statistics go on moving. Defaults to 'eval'.
+        predict_at (int | None): The block after which classes are predicted, by its
+            aux head; those behind it do not run then. Defaults to None, the whole
+            network.
         save_on_cpu (bool): Whether what the backward pass needs is kept in the
             host's memory, see :class:`mman.utils.saved_on_host.SavedOnHost`.
             Defaults to False.
@@ -77,6 +84,11 @@ class LocalImageClassifier(ImageClassifier):
         train_cfg (dict | None): As in ImageClassifier.
         data_preprocessor (dict | None): As in ImageClassifier.
         init_cfg (dict | None): As in ImageClassifier.
+
+    Attributes:
+        trained_blocks (tuple[int, ...]): Blocks that have an optimizer.
+        active_blocks (tuple[int, ...]): Those of them that train now, see
+            :meth:`activate`.
 
     Raises:
         UserError: If the parts do not fit; names the key, its value and what
@@ -93,6 +105,8 @@ class LocalImageClassifier(ImageClassifier):
         memory_format: str = 'contiguous',
         compile: dict | None = None,
         train_blocks: Sequence[int] | None = None,
+        resting_mode: str = 'eval',
+        predict_at: int | None = None,
         save_on_cpu: bool = False,
         neck: dict | None = None,
         head: dict | None = None,
@@ -135,6 +149,13 @@ class LocalImageClassifier(ImageClassifier):
         if memory_format != 'contiguous':
             self.to(memory_format=self.memory_format)
         self.trained_blocks = checked_train_blocks(train_blocks, self.num_blocks)
+        self.active_blocks = self.trained_blocks
+        if resting_mode not in ('eval', 'train'):
+            raise UserError(f"model.resting_mode={resting_mode!r} should be 'eval' or 'train'")
+        self.resting_mode = resting_mode
+        if predict_at is not None:
+            check_exits(self, [predict_at], 'model.predict_at: ')
+        self.predict_at = predict_at
         for module in resting_parts(self):
             module.requires_grad_(False)
         if not isinstance(save_on_cpu, bool):
@@ -178,8 +199,8 @@ class LocalImageClassifier(ImageClassifier):
         Returns:
             dict[str, Tensor]: For the log: ``loss`` and whatever else the
             classifier's head reports, and for K > 1 the mean and the largest
-            of the local losses. ``block_losses`` has those of all blocks that
-            train, in order; ``loss`` is of the last of these; ``block_terms`` has
+            of the local losses. ``block_losses`` has those of all active blocks,
+            in order; ``loss`` is of the last of these; ``block_terms`` has
             what makes up the loss of each block that has several.
         """
         return self.train_blocks(self.local_blocks, data, optim_wrapper)
@@ -257,11 +278,11 @@ class LocalImageClassifier(ImageClassifier):
             )
         x, batch = enter()
         losses, log_vars, self.block_terms = [], {}, {}
-        last = self.trained_blocks[-1]
+        last = self.active_blocks[-1]
         for view, block in zip(views, blocks, strict=True):
             if view.index > last:
                 break
-            if view.index not in self.trained_blocks:
+            if view.index not in self.active_blocks:
                 # In the precision of the others.
                 with optim_wrapper[f'block{last}'].optim_context(view):
                     x = view.rest(x)
@@ -289,9 +310,9 @@ class LocalImageClassifier(ImageClassifier):
     def close_step(
         self, block_losses: torch.Tensor, log_vars: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """Keep the losses of all blocks that train, and add to the log what they come to."""
+        """Keep the losses of the active blocks, and add to the log what they come to."""
         self.block_losses = block_losses
-        whole = self.trained_blocks[-1] == self.num_blocks - 1
+        whole = self.active_blocks[-1] == self.num_blocks - 1
         local = block_losses[:-1] if whole else block_losses
         if len(local):
             log_vars['local_loss_mean'] = local.mean()
@@ -299,16 +320,38 @@ class LocalImageClassifier(ImageClassifier):
         return log_vars
 
     def train(self, mode: bool = True) -> 'LocalImageClassifier':
-        """Set the mode of all but the blocks that rest, which stay in eval mode."""
+        """Set the mode of all but the blocks that rest, unless their mode is 'train'."""
         super().train(mode)
-        for module in resting_parts(self):
-            if isinstance(module, nn.Module):
-                module.eval()
+        if self.resting_mode == 'eval':
+            for module in resting_parts(self):
+                if isinstance(module, nn.Module):
+                    module.eval()
         return self
+
+    def activate(self, blocks: Sequence[int]) -> None:
+        """Let some of the blocks that have an optimizer train, and the others rest.
+
+        Args:
+            blocks (Sequence[int]): Out of :attr:`trained_blocks`.
+        """
+        self.active_blocks = tuple(sorted(blocks))
+        self.train(self.training)
 
     def extract_feat(self, inputs: torch.Tensor, stage: str = 'neck') -> tuple:
         """As ImageClassifier, in the model's memory format."""
         return super().extract_feat(inputs.contiguous(memory_format=self.memory_format), stage)
+
+    def predict(
+        self,
+        inputs: torch.Tensor,
+        data_samples: list[DataSample] | None = None,
+        **kwargs,
+    ) -> list[DataSample]:
+        """As ImageClassifier, or after the block that ``predict_at`` names."""
+        if self.predict_at is None:
+            return super().predict(inputs, data_samples, **kwargs)
+        ((_, scores),) = exit_logits(self, inputs, [self.predict_at])
+        return self.head._get_predictions(scores, data_samples)
 
     def loss(self, inputs: torch.Tensor, data_samples: list[DataSample]) -> dict:
         """The classifier's own loss on all units at once, as ImageClassifier.

@@ -1,4 +1,4 @@
-"""Blocks that do not train: model.train_blocks."""
+"""Blocks that do not train now."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ def resting_parts(classifier: nn.Module) -> Iterator[Part]:
         classifier (LocalImageClassifier): With its blocks and heads.
     """
     for k, units in enumerate(classifier.block_units):
-        if k in classifier.trained_blocks:
+        if k in classifier.active_blocks:
             continue
         for unit in units:
             # A Runner may have converted norm layers.
