@@ -263,7 +263,7 @@ def pipeline_text(plan: PipelinePlan) -> str:
             f'{processes} processes, {plan.replicas} x {plan.batch_size} images an iteration in '
             f'all. Assumed: {given.tflops:g} TFLOP/s, {given.launch_us:g} us of the host for an '
             f'operation (a block takes the longer of both), {given.gbits:g} Gb/s; gradients of '
-            'DDP are sent in full after the arithmetic, float32 everywhere.',
+            'DDP are sent in full after the arithmetic, all but the pixels of images in float32.',
             verdict(plan),
         ]
     )

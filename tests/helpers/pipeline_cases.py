@@ -52,7 +52,8 @@ def config(
     num_blocks: int = BLOCKS,
     iterations: int = 50,
     timing: str | None = 'post_step',
-    decay: dict = dict(decay=0.9),  # noqa: B006
+    # Another in every iteration.
+    decay: dict = dict(decay=0.5, end_decay=0.99, schedule='linear'),  # noqa: B006
     wrapper: dict | None = None,
     val: bool = False,
     batch_size: int = BATCH,
@@ -134,7 +135,6 @@ SPECIAL = {
     'accumulation': (
         'man-greedy',
         dict(
-            decay=dict(decay=0.5, end_decay=0.99, schedule='linear'),
             accumulative_counts=3,
             clip_grad=dict(max_norm=0.5),
             optimizer=dict(type='AdamW', lr=0.01),
