@@ -97,7 +97,7 @@ def config(
             buffer_sync=dict(type='BlockBufferSyncHook'),
             pipeline=dict(type='PipelineHook'),
         ),
-        log_level='WARNING',
+        log_level='ERROR',
         visualizer=dict(type='UniversalVisualizer', vis_backends=[]),
         randomness=dict(seed=3),
         work_dir=str(work_dir),
