@@ -4,8 +4,8 @@
 order of the messages counts: the time of an iteration over that of the slowest stage. The naive
 order (features sent when the stage is done, weights awaited at its start) is the control.
 
-'real': a config, and the same with greedy heads, trained in one process, in a pipeline, and by
-per-block DDP, at the same total batch and one thread a process.
+'real': a config, and the same with greedy heads, trained in one process of one thread and of as
+many as there are ranks, in a pipeline, and by per-block DDP, at the same total batch.
 """
 
 import argparse
@@ -45,6 +45,7 @@ from mman.utils.errors import one_line_errors
 
 CONFIG = 'configs/man/resnet20_k10_digits.py'
 METHODS = ('greedy', 'man')
+ALONE, PIPELINE, PER_BLOCK = 'one process', 'pipeline', 'per-block DDP'
 TIMEOUT = timedelta(minutes=5)
 # name -> (timing of the average or None for a head without one, whether in the naive order)
 SLEPT = {
@@ -151,7 +152,7 @@ def run_rank(rank: int, world: int, job: dict, folder: str) -> None:
     """What every process does: one job, its times to a file."""
     MMLogger.get_instance('pipeline', log_level='WARNING')
     register_all_modules()
-    torch.set_num_threads(1)
+    torch.set_num_threads(job.get('threads', 1))
     meeting = f'file://{folder}/rendezvous'
     dist.init_process_group(
         'gloo', init_method=meeting, rank=rank, world_size=world, timeout=TIMEOUT
@@ -165,14 +166,14 @@ def run_rank(rank: int, world: int, job: dict, folder: str) -> None:
         sent = {}
     else:
         ways = {
-            'one process': lambda model: model,
-            'pipeline': lambda model: LocalPipelineParallel(model, world),
-            'per-block DDP': lambda model: LocalDistributedDataParallel(
+            PIPELINE: lambda model: LocalPipelineParallel(model, world),
+            PER_BLOCK: lambda model: LocalDistributedDataParallel(
                 model, 'flat', min(4, model.num_blocks)
             ),
         }
-        share = world if job['name'] == 'per-block DDP' else 1
-        training = Pipeline(cfg, ways[job['name']], job['batch'] // share)
+        share = world if job['name'] == PER_BLOCK else 1
+        wrap = ways.get(job['name'], lambda model: model)
+        training = Pipeline(cfg, wrap, job['batch'] // share)
         times = training.run(job['iterations'] + 3)[3:]
         stage = getattr(training.model, 'stage', None)
         links = [link for link in (stage and (stage.upstream, stage.downstream)) or () if link]
@@ -202,8 +203,17 @@ def jobs(args: argparse.Namespace) -> list[tuple[dict, int]]:
         for method in METHODS:
             common = dict(kind='real', config=args.config, method=method)
             common |= dict(batch=args.batch, iterations=args.iterations)
-            ways = {'one process': 1, 'pipeline': args.ranks, 'per-block DDP': args.ranks}
-            found += [(dict(common, name=name), world) for name, world in ways.items()]
+            # name -> ranks, and threads of each; the first is what the others are compared with.
+            ways = {
+                ALONE: (1, 1),
+                f'{ALONE}, {args.ranks} threads': (1, args.ranks),
+                PIPELINE: (args.ranks, 1),
+                PER_BLOCK: (args.ranks, 1),
+            }
+            found += [
+                (dict(common, name=name, threads=threads), world)
+                for name, (world, threads) in ways.items()
+            ]
     return found
 
 
@@ -216,7 +226,7 @@ def table(records: list[dict]) -> str:
             compared = f'{took / record["seconds"]:.3f} x the slowest stage'
         else:
             same = [r for r in records if r.get('method') == record['method']]
-            alone = next(r for r in same if r['name'] == 'one process')
+            alone = next(r for r in same if r['name'] == ALONE)
             compared = f'{median(alone["times"]) / took:.2f} x one process'
         what = record.get('method', record['kind'])
         rows.append([what, record['name'], str(record['ranks']), f'{1000 * took:.1f}', compared])

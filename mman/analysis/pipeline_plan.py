@@ -11,6 +11,7 @@ from mman.apis.memory_prediction import MemoryReport, predict_memory
 from mman.apis.models import build_local_model
 from mman.engine.pipeline.momentum import averaging_head
 from mman.engine.pipeline.partition import balanced_cuts, spans
+from mman.engine.pipeline.pixels import keeps_pixels
 from mman.engine.pipeline.survey import (
     BlockSurvey,
     check_blocks,
@@ -188,7 +189,10 @@ def plan_pipeline(
 
 
 def traffic(model, surveys: list[BlockSurvey], edge: int, batch_size: int) -> tuple[int, int]:
-    """Bytes of an iteration in float32 over a cut after block ``edge``: on, and back.
+    """Bytes of an iteration over a cut after block ``edge``: on, and back.
+
+    Features and weights are float32; images that a later head asks for are the pixels of
+    a data set of uint8, or float32 after mixup.
 
     Args:
         model (LocalImageClassifier): With its heads.
@@ -200,7 +204,8 @@ def traffic(model, surveys: list[BlockSurvey], edge: int, batch_size: int) -> tu
         return 0, 0
     on = _padded(batch_size * surveys[edge].output_bytes) + _padded(batch_size * _LABEL)
     if edges_with_images(surveys)[edge]:
-        on += _padded(4 * batch_size * math.prod(model.input_shape))
+        size = 1 if keeps_pixels(model.data_preprocessor) else 4
+        on += _padded(size * batch_size * math.prod(model.input_shape))
     on += _HEADER + _LOSS * len(surveys)
     back, head = _CREDIT, averaging_head(model, edge)
     if head is not None:
@@ -258,7 +263,7 @@ def pipeline_text(plan: PipelinePlan) -> str:
             f'{processes} processes, {plan.replicas} x {plan.batch_size} images an iteration in '
             f'all. Assumed: {given.tflops:g} TFLOP/s, {given.launch_us:g} us of the host for an '
             f'operation (a block takes the longer of both), {given.gbits:g} Gb/s; gradients of '
-            'DDP are sent in full after the arithmetic, float32 everywhere.',
+            'DDP are sent in full after the arithmetic, all but the pixels of images in float32.',
             verdict(plan),
         ]
     )

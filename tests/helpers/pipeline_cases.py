@@ -21,16 +21,16 @@ from tests.helpers.settings import METHODS, image_size, model_cfg, random_batch
 
 PIPELINE = 'mman.engine.wrappers.LocalPipelineParallel'
 PER_BLOCK = 'mman.engine.wrappers.LocalDistributedDataParallel'
-ITERATIONS = 50
 BATCH = 4
 # Two batches of 4 and one of 3.
 IMAGES = 11
+BLOCKS = 4
 SIZES = {'cifar_resnet20': 8}
 
 
 @DATASETS.register_module()
 class FewImages(Dataset):
-    """Random images, that are the same whenever they are asked for."""
+    """Random images of whole pixels, that are the same whenever they are asked for."""
 
     metainfo = dict(classes=[str(label) for label in range(10)])
 
@@ -42,17 +42,18 @@ class FewImages(Dataset):
 
     def __getitem__(self, index):
         sample = DataSample().set_gt_label(self.batch['data_samples'][index].gt_label)
-        return dict(inputs=self.batch['inputs'][index], data_samples=sample)
+        return dict(inputs=self.batch['inputs'][index].byte(), data_samples=sample)
 
 
 def config(
     method: str,
     work_dir: Path,
     backbone: str = 'cifar_resnet20',
-    num_blocks: int = 4,
-    iterations: int = ITERATIONS,
+    num_blocks: int = BLOCKS,
+    iterations: int = 50,
     timing: str | None = 'post_step',
-    decay: dict = dict(decay=0.9),  # noqa: B006
+    # Another in every iteration.
+    decay: dict = dict(decay=0.5, end_decay=0.99, schedule='linear'),  # noqa: B006
     wrapper: dict | None = None,
     val: bool = False,
     batch_size: int = BATCH,
@@ -96,7 +97,7 @@ def config(
             buffer_sync=dict(type='BlockBufferSyncHook'),
             pipeline=dict(type='PipelineHook'),
         ),
-        log_level='WARNING',
+        log_level='ERROR',
         visualizer=dict(type='UniversalVisualizer', vis_backends=[]),
         randomness=dict(seed=3),
         work_dir=str(work_dir),
@@ -123,13 +124,17 @@ def train(cfg: Config) -> Runner:
     return runner
 
 
+# Every method; those with an average, whose timing is 'post_step', with the other one too.
+BEFORE = {
+    f'{method}-pre-step': (method, dict(timing='pre_step'))
+    for method, head in METHODS.items()
+    if head['type'] == 'MomentumAuxHead'
+}
 # What differs from one row of METHODS: name -> (method, what is special).
 SPECIAL = {
-    'pre-step': ('man', dict(timing='pre_step')),
     'accumulation': (
         'man-greedy',
         dict(
-            decay=dict(decay=0.5, end_decay=0.99, schedule='linear'),
             accumulative_counts=3,
             clip_grad=dict(max_norm=0.5),
             optimizer=dict(type='AdamW', lr=0.01),
@@ -142,7 +147,8 @@ SPECIAL = {
     'frozen': ('man-predsim', dict(model=dict(backbone=dict(frozen_stages=1)))),
     'bfloat16': ('man-dgl', dict(type='BlockAmpOptimWrapper', dtype='bfloat16')),
     'mixup': (
-        'greedy',
+        # Its heads ask for images, which are no whole pixels then.
+        'man',
         dict(
             model=dict(
                 data_preprocessor=dict(num_classes=10),
@@ -155,24 +161,26 @@ SPECIAL = {
     'tokens': ('manpp-two-units', dict(backbone='vit')),
     'views': ('man-greedy', dict(backbone='swin')),
 }
-CASES = {method: (method, {}) for method in METHODS} | SPECIAL
-del CASES['manpp-two-units']
+CASES = {method: (method, {}) for method in METHODS} | BEFORE | SPECIAL
+# They need tokens.
+del CASES['manpp-two-units'], CASES['manpp-two-units-pre-step']
 # Two ranks of per-block DDP, and two replicas of every stage.
 REPLICATED = {
     'ddp': ('man', {}),
     'flat': ('greedy', dict(reducer='flat')),
     'pre-step-accumulation': SPECIAL['pre-step-accumulation'],
 }
-FEW = ['greedy', 'man', 'pre-step-accumulation']
+# No average, one after the step, and one before it.
+FEW = ['greedy', 'man', 'man-pre-step', 'pre-step-accumulation']
 
 
-def run_cases(cases: dict, folder: Path, wrapper: dict | None) -> None:
+def run_cases(cases: dict, folder: Path, iterations: int, wrapper: dict | None) -> None:
     """Train cases, each in a folder of its own."""
     for name, (method, special) in cases.items():
         special = dict(special)
         keys = {key: special.pop(key) for key in ['reducer'] if key in special}
         this = None if wrapper is None else {**wrapper, **keys}
-        cfg = config(method, folder / name, wrapper=this, **special)
+        cfg = config(method, folder / name, iterations=iterations, wrapper=this, **special)
         if torch.cuda.is_available():
             # Kernels whose rounding is the same every time.
             cfg.randomness.deterministic = True
@@ -189,7 +197,7 @@ def _write_bytes(model: torch.nn.Module, folder: Path) -> None:
     path.write_text(json.dumps(sent))
 
 
-def main(rank: int, world: int, stages: int, cases: dict, folder: str) -> None:
+def main(rank: int, world: int, stages: int, cases: dict, iterations: int, folder: str) -> None:
     """What every process of a test does; with 0 stages as per-block DDP, alone without either."""
     torch.set_num_threads(1)
     register_all_modules()
@@ -206,19 +214,19 @@ def main(rank: int, world: int, stages: int, cases: dict, folder: str) -> None:
             timeout=timedelta(seconds=120),
         )
         wrapper = dict(type=PIPELINE, stages=stages) if stages else dict(type=PER_BLOCK)
-    run_cases(cases, Path(folder), wrapper)
+    run_cases(cases, Path(folder), iterations, wrapper)
     if wrapper is not None:
         dist.destroy_process_group()
 
 
-def start(folder: Path, cases: dict, world: int = 1, stages: int = 0):
+def start(folder: Path, cases: dict, iterations: int, world: int = 1, stages: int = 0):
     """Start the processes of :func:`main`; ``join`` waits for them, and raises what they raise."""
     folder.mkdir(parents=True, exist_ok=True)
     # Imports once; the ranks are its forks.
     multiprocessing.set_forkserver_preload(['tests.helpers.pipeline_cases'])
     return multiprocessing.start_processes(
         main,
-        (world, stages, cases, str(folder)),
+        (world, stages, cases, iterations, str(folder)),
         nprocs=world,
         join=False,
         start_method='forkserver',
@@ -232,19 +240,38 @@ def finish(*contexts) -> None:
             pass
 
 
+def train_all(folder: Path, plan: dict[int, list[str]], iterations: int) -> None:
+    """Train cases in one process and in stages, in the folders 1, 2, ... of their numbers.
+
+    Args:
+        folder (Path): Where.
+        plan (dict[int, list[str]]): Stages -> names of cases.
+        iterations (int): Of every case.
+    """
+    # Each process is started once for all that it trains.
+    alone = {name: CASES[name] for names in plan.values() for name in names}
+    contexts = [start(folder / '1', alone, iterations)]
+    for stages, names in plan.items():
+        cases = {name: CASES[name] for name in names}
+        contexts.append(start(folder / str(stages), cases, iterations, stages, stages))
+    finish(*contexts)
+
+
 def block_losses(log: Path) -> list[dict]:
     """The records of a file; a pipeline does not tell what makes up a loss."""
     records = [json.loads(line) for line in log.read_text().splitlines()]
     return [{key: v for key, v in record.items() if key != 'terms'} for record in records]
 
 
-def compare(first: Path, second: Path, name: str) -> list[str]:
-    """Where the last checkpoints and all block losses of two trainings differ."""
-    states, losses = [], []
-    for folder in (first / name, second / name):
-        (last,) = folder.glob('*.pth')
-        states.append(state_of(load_from_local(last)))
-        (log,) = folder.rglob('block_losses.jsonl')
-        losses.append(block_losses(log))
-    assert len(losses[0]) == ITERATIONS
-    return differences(*states) + ['block losses'] * (losses[0] != losses[1])
+def outcome(folder: Path) -> dict:
+    """The last checkpoint of a training, and all its block losses."""
+    (last,) = folder.glob('*.pth')
+    (log,) = folder.rglob('block_losses.jsonl')
+    return dict(state_of(load_from_local(last)), block_losses=block_losses(log))
+
+
+def compare(first: Path, second: Path) -> list[str]:
+    """Where two trainings differ; they have as many losses as iterations."""
+    one, other = outcome(first), outcome(second)
+    assert len(one['block_losses']) == one['iter']
+    return differences(one, other)

@@ -48,9 +48,9 @@ def test_bytes_by_hand():
     (model, first, second) = (build_model('man'), *plan.stages)
     shape = model.block_units[cut - 1][-1].final_shape
     features = 4 * BATCH * shape[0] * shape[1] * shape[2]
-    # Labels; images for the heads of InfoPro, unless the last block alone follows; four losses
+    # Labels; pixels for the heads of InfoPro, unless the last block alone follows; four losses
     # and norms in float64; a header.
-    images = 4 * BATCH * 3 * 16 * 16 if cut < 3 else 0
+    images = BATCH * 3 * 16 * 16 if cut < 3 else 0
     assert first.sent_on == features + 64 + images + 4 * 16 + 16
     weights = list(model.block_units[cut][0].module.parameters())
     assert second.sent_back == 16 + sum(-(-4 * p.numel() // 64) * 64 for p in weights)

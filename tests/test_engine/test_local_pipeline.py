@@ -11,62 +11,48 @@ from mman.engine.pipeline.survey import survey_blocks
 from mman.engine.wrappers import LocalPipelineParallel
 from mman.registry import MODELS
 from tests.helpers import pipeline_cases as trainings
-from tests.helpers.settings import build_model
+from tests.helpers import pipeline_exact
+from tests.helpers.settings import build_model, model_cfg
 
 pytestmark = pytest.mark.dist
 
 REST = [name for name in trainings.CASES if name not in trainings.FEW]
-# Every case with two, three or four stages, of one block each then; momentum units with all.
-PLANS = {
-    ('few', 2): trainings.FEW,
-    ('rest', 2): REST[0::3],
-    ('rest', 3): [*REST[1::3], *trainings.FEW[1:]],
-    ('rest', 4): [*REST[2::3], *trainings.FEW[1:]],
-}
+# In turn with two, three or four stages, of one block each then; pipeline_exact.py run as a
+# module has every one with all of them.
+PLAN = {2: REST[0::3], 3: [*REST[1::3], *trainings.FEW], 4: [*REST[2::3], *trainings.FEW]}
 
 
-@pytest.fixture(scope='module')
-def alone(tmp_path_factory):
-    """``alone(names)``: the folder of trainings in one process, each done once."""
-    folder, done = tmp_path_factory.mktemp('alone'), set()
-
-    def train(names):
-        new = {name: trainings.CASES[name] for name in names if name not in done}
-        done.update(new)
-        # A meeting file and a folder of its own for each start.
-        return folder, trainings.start(folder, new)
-
-    return train
-
-
-@pytest.mark.parametrize(
-    ('names', 'stages'),
-    [
-        pytest.param(names, stages, marks=[pytest.mark.full] * (kind == 'rest'))
-        for (kind, stages), names in PLANS.items()
-    ],
-    ids=['-'.join(map(str, plan)) for plan in PLANS],
-)
-def test_all_is_that_of_one_process(alone, tmp_path, names, stages):
+def test_all_is_that_of_one_process(tmp_path):
     """Weights, averages, optimizers, random numbers, logs: all that a checkpoint holds."""
-    folder, reference = alone(names)
-    cases = {name: trainings.CASES[name] for name in names}
-    trainings.finish(reference, trainings.start(tmp_path / 'stages', cases, stages, stages))
-    for name in names:
-        different = trainings.compare(folder, tmp_path / 'stages', name)
-        assert not different, (name, different)
-        if name in trainings.FEW:
-            _assert_bytes(name, tmp_path / 'stages' / name, stages)
+    _assert_equal(tmp_path, {2: trainings.FEW}, iterations=7)
+    # What is compared can differ: MAN's average after the step, and before it.
+    different = trainings.compare(tmp_path / '1' / 'man', tmp_path / '2' / 'man-pre-step')
+    assert any('momentum_unit' in path for path in different)
+    assert any('/optimizer/block2' in path for path in different)
 
 
-def _assert_bytes(name, folder, stages):
+@pytest.mark.full
+def test_every_row_is_that_of_one_process(tmp_path):
+    _assert_equal(tmp_path, PLAN, iterations=10)
+
+
+def _assert_equal(folder, plan, iterations):
+    trainings.train_all(folder, plan, iterations)
+    for stages, names in plan.items():
+        for name in names:
+            different = trainings.compare(folder / '1' / name, folder / str(stages) / name)
+            assert not different, (name, stages, different)
+            if name in trainings.FEW:
+                _assert_bytes(name, folder / str(stages) / name, stages, iterations)
+
+
+def _assert_bytes(name, folder, stages, steps):
     """What was sent is what is planned, and the features once more at the end."""
     method, special = trainings.CASES[name]
     cfg = trainings.config(method, folder, **special)
     model = MODELS.build(cfg.model)
     surveys = survey_blocks(model)
     layout = spans(balanced_cuts([survey.flops for survey in surveys], stages), len(surveys))
-    steps = trainings.ITERATIONS
     for stage, span in enumerate(layout[:-1]):
         on, back = traffic(model, surveys, span.stop - 1, trainings.BATCH)
         (sent,), (answered,) = (
@@ -90,33 +76,12 @@ def _assert_bytes(name, folder, stages):
             assert sum(answered.values()) == steps * back
 
 
-def test_another_timing_of_the_average_is_not_equal(alone, tmp_path):
-    """What is compared can differ: MAN's average after the step, and before it."""
-    folder, reference = alone(['man'])
-    cases = {'man': trainings.SPECIAL['pre-step']}
-    trainings.finish(reference, trainings.start(tmp_path, cases))
-    different = trainings.compare(folder, tmp_path, 'man')
-    assert any('momentum_unit' in path for path in different)
-    assert any('/optimizer/block2' in path for path in different)
-
-
 @pytest.mark.full
-def test_replicas_are_those_of_per_block_ddp(tmp_path):
-    ddp, mesh = tmp_path / 'ddp', tmp_path / 'mesh'
-    trainings.finish(trainings.start(ddp, trainings.REPLICATED, 2))
-    trainings.finish(trainings.start(mesh, trainings.REPLICATED, 4, 2))
-    for name in trainings.REPLICATED:
-        different = trainings.compare(ddp, mesh, name)
-        assert not different, (name, different)
-
-
-@pytest.mark.full
-def test_one_block_in_one_stage(tmp_path):
-    """K = 1, which is backpropagation."""
-    cases = {'one': ('man', dict(num_blocks=1))}
-    alone, stage = tmp_path / 'alone', tmp_path / 'stage'
-    trainings.finish(trainings.start(alone, cases), trainings.start(stage, cases, 1, 1))
-    assert not trainings.compare(alone, stage, 'one')
+def test_replicas_and_one_block(tmp_path):
+    """Replicas of stages are per-block DDP, and K = 1 in one stage is backpropagation."""
+    pipeline_exact.train_others(tmp_path, iterations=10)
+    for found in pipeline_exact.other_records(tmp_path):
+        assert not found['different'], found
 
 
 @pytest.mark.parametrize(
@@ -135,6 +100,13 @@ def test_one_block_in_one_stage(tmp_path):
 def test_bad_arguments(keys, message):
     with pytest.raises(ValueError, match=message):
         LocalPipelineParallel(build_model('greedy'), **keys)
+
+
+def test_blocks_that_rest_are_refused():
+    cfg = model_cfg('greedy')
+    cfg['train_blocks'] = [2, 3]
+    with pytest.raises(ValueError, match=r'train_blocks=\[2, 3\] cannot be trained in a pipeline'):
+        LocalPipelineParallel(MODELS.build(cfg), stages=2)
 
 
 def test_another_model_is_refused():

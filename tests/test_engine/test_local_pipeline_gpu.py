@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.helpers import pipeline_cases as trainings
+from tests.helpers import pipeline_exact
 
 pytestmark = [
     pytest.mark.gpu,
@@ -14,20 +15,14 @@ pytestmark = [
 
 
 def test_all_is_that_of_one_process(tmp_path):
-    cases = {name: trainings.CASES[name] for name in trainings.FEW}
-    alone, stages = tmp_path / 'alone', tmp_path / 'stages'
-    trainings.finish(trainings.start(alone, cases))
-    trainings.finish(trainings.start(stages, cases, 2, 2))
-    for name in cases:
-        different = trainings.compare(alone, stages, name)
+    trainings.train_all(tmp_path, {2: trainings.FEW}, iterations=50)
+    for name in trainings.FEW:
+        different = trainings.compare(tmp_path / '1' / name, tmp_path / '2' / name)
         assert not different, (name, different)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 4, reason='needs four CUDA devices')
 def test_replicas_are_those_of_per_block_ddp(tmp_path):
-    ddp, mesh = tmp_path / 'ddp', tmp_path / 'mesh'
-    trainings.finish(trainings.start(ddp, trainings.REPLICATED, 2))
-    trainings.finish(trainings.start(mesh, trainings.REPLICATED, 4, 2))
-    for name in trainings.REPLICATED:
-        different = trainings.compare(ddp, mesh, name)
-        assert not different, (name, different)
+    pipeline_exact.train_others(tmp_path, iterations=50)
+    for found in pipeline_exact.other_records(tmp_path):
+        assert not found['different'], found

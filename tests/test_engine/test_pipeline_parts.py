@@ -9,15 +9,17 @@ from mmengine.config import Config
 from mmengine.hooks import EMAHook
 
 from mman.engine.hooks import PipelineHook
+from mman.engine.pipeline.link import Downstream
 from mman.engine.pipeline.packet import Packet
 from mman.engine.pipeline.partition import balanced_cuts, spans
+from mman.engine.pipeline.pixels import as_sent, to_send
 from mman.engine.pipeline.stage import ReceivedSamples
 from mman.engine.pipeline.survey import check_blocks, edges_with_images, survey_blocks
 from mman.models import AuxHead
 from mman.models.aux_heads import LocalBatch
 from mman.registry import MODEL_WRAPPERS, MODELS
 from tests.helpers.run_tool import ROOT
-from tests.helpers.settings import METHODS, build_model, model_cfg
+from tests.helpers.settings import METHODS, build_model, model_cfg, random_batch
 
 
 def test_cuts_are_the_best_of_all():
@@ -62,6 +64,16 @@ def test_a_smaller_batch_fills_the_front():
     assert torch.equal(packet.unpack(message, rows=3)['x'], small['x'])
 
 
+def test_a_batch_that_fits_no_message_is_refused():
+    link = Downstream.__new__(Downstream)
+    link._packet = Packet.like(dict(features=torch.zeros(4, 2), labels=torch.arange(4)))
+    with pytest.raises(ValueError, match='a batch of 5 images came after one of 4'):
+        link.send(dict(features=torch.zeros(5, 2), labels=torch.arange(5)), stop=False)
+    scores = dict(features=torch.zeros(4, 2), labels=torch.zeros(4))
+    with pytest.raises(ValueError, match='labels of type torch.float32 came after'):
+        link.send(scores, stop=False)
+
+
 def test_weights_of_any_shape():
     weights = {'0': torch.tensor(2.0), '1': torch.randn(3, 2), '2': torch.randn(4)}
     packet = Packet.like(weights)
@@ -76,6 +88,47 @@ def test_received_samples_are_those_that_were_sent(target):
     assert torch.equal(LocalBatch(None, samples).target, target)
     kind = 'gt_score' if target.ndim == 2 else 'gt_label'
     assert all(kind in sample for sample in samples)
+
+
+def _sent(data, **preprocessor):
+    """What a model normalises, what it sends of it, and what arrives."""
+    cfg = model_cfg('greedy')
+    cfg['data_preprocessor'] = preprocessor
+    model = MODELS.build(cfg)
+    images, _ = model.first_input(data)
+    sent = to_send(model, data, images)
+    return images, sent, as_sent(model, sent)
+
+
+@pytest.mark.parametrize(
+    'preprocessor',
+    [
+        dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True),
+        dict(mean=[0.0, 300.0, 127.5], std=[1e-3, 1.0, 1e4]),
+        dict(type='BatchAugmentDataPreprocessor', augments=[dict(type='BatchRandomFlip')]),
+    ],
+)
+def test_every_pixel_travels_as_a_byte_and_arrives_to_the_bit(preprocessor):
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(2, 3, 1, 1)
+    samples = random_batch(2)['data_samples']
+    images, sent, arrived = _sent(dict(inputs=pixels, data_samples=samples), **preprocessor)
+    assert sent.dtype == torch.uint8 and arrived.dtype == torch.float32
+    assert torch.equal(arrived, images)
+
+
+def test_what_is_no_pixel_travels_as_it_is():
+    batch, plain = random_batch(), dict(mean=[1.0] * 3, std=[3.0] * 3)
+    mixed = dict(plain, num_classes=10, batch_augments=dict(augments=dict(type='Mixup', alpha=1.0)))
+    pixels = [image.byte() for image in batch['inputs']]
+    small = [pixels[0][:, :9], *pixels[1:]]
+    for inputs, preprocessor in (
+        (batch['inputs'], plain),
+        (pixels, mixed),
+        (small, plain),
+        ([image[:, :12] for image in pixels], dict(plain, pad_size_divisor=16)),
+    ):
+        images, sent, arrived = _sent(dict(batch, inputs=inputs), **preprocessor)
+        assert sent is images and arrived is images
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ class Downstream(_End):
             decay (float | None): m of this iteration, if weights come back.
 
         Raises:
-            UserError: If the batch is larger than any was said to be.
+            UserError: If the batch is larger than any was said to be, or of another type
+                than the first one.
         """
         rows = len(tensors['features'])
         if self._packet is None:
@@ -122,6 +123,12 @@ class Downstream(_End):
                 f'a batch of {rows} images came after one of {most}: a pipeline needs '
                 'train_dataloader.batch_size'
             )
+        for name, part in self._packet.parts.items():
+            if tensors[name].dtype != part.dtype:
+                raise UserError(
+                    f'{name} of type {tensors[name].dtype} came after some of {part.dtype}: a '
+                    'pipeline needs a data set whose batches are of one type'
+                )
         self.header.send(torch.tensor([rows, stop]))
         self.features.send(self._packet.pack(tensors, self.wire))
         weights = None

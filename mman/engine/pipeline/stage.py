@@ -13,6 +13,7 @@ from mman.models.classifiers import LocalBlock, LocalImageClassifier
 
 from .link import Downstream, Upstream
 from .mesh import PipelineMesh
+from .pixels import as_sent, to_send
 
 Update = Callable[[LocalBlock, OptimWrapper, torch.Tensor], None]
 
@@ -119,26 +120,29 @@ class Stage:
         """The first stage's input. It decides alone when all stop, and so for one iteration."""
         self.stopping = self.stopping or self._agreed(self.stop_asked)
         x, batch = self.model.first_input(data)
-        self._keep(batch)
+        self._keep(data, batch)
         return x, batch
 
     def _receive(self) -> tuple[torch.Tensor, LocalBatch]:
         tensors, self.stopping = self.upstream.receive()
         x = tensors.pop('features')
         target = tensors['scores'] if 'scores' in tensors else tensors['labels']
-        batch = self.model.local_batch(tensors.get('images'), ReceivedSamples(target), target)
+        images = tensors.get('images')
+        if images is not None:
+            images = as_sent(self.model, images)
+        batch = self.model.local_batch(images, ReceivedSamples(target), target)
         if self.downstream is not None:
             self._batch = tensors
         return x, batch
 
-    def _keep(self, batch: LocalBatch) -> None:
+    def _keep(self, data: dict | tuple | list, batch: LocalBatch) -> None:
         """What goes on with the features."""
         if self.downstream is None:
             return
         kind = 'scores' if 'gt_score' in batch.data_samples[0] else 'labels'
         self._batch = {kind: batch.target}
         if self.images:
-            self._batch['images'] = batch.inputs
+            self._batch['images'] = to_send(self.model, data, batch.inputs)
 
     def _pass_on(self, features: torch.Tensor) -> None:
         """Send the edge block's features; then make its head ready."""
