@@ -59,7 +59,7 @@ def apply_feature_cache(cfg: Config) -> None:
 
 
 def use_feature_cache(
-    cfg: Config, folder: str | None = None, views: int = 1, dtype: str = 'float32'
+    cfg: Config, folder: str | Path | None = None, views: int = 1, dtype: str = 'float32'
 ) -> None:
     """Let a config train on cached features of its images in place of the images.
 
@@ -73,7 +73,7 @@ def use_feature_cache(
     Args:
         cfg (Config): One to train from, with ``work_dir`` where ``folder`` is
             None. Changed in place.
-        folder (str | None): For caches, each in a folder of its own name.
+        folder (str | Path | None): For caches, each in a folder of its own name.
             Defaults to None, ``feature_cache`` in the work dir.
         views (int): Views of every image. Defaults to 1.
         dtype (str): How features are stored: 'float32', 'float16' or
