@@ -46,7 +46,7 @@ def held_places(cfg: Config) -> Iterator[None]:
                 try_place(place, key)
                 # What goes to the logger's out_dir has the time in its name.
                 if key != _LOGS:
-                    stack.enter_context(_locked(place, f'{key}={str(place)!r}'))
+                    stack.enter_context(locked(place, f'{key}={str(place)!r}'))
         yield
 
 
@@ -102,8 +102,16 @@ def _unwritable(place: str, error: OSError | ValueError) -> UserError:
 
 
 @contextmanager
-def _locked(folder: str | Path, named: str) -> Iterator[None]:
-    """Keep other trainings out of a folder, and remove what killed ones left in it."""
+def locked(folder: str | Path, named: str) -> Iterator[None]:
+    """Keep other trainings out of a folder, and remove what killed ones left in it.
+
+    Args:
+        folder (str | Path): One that exists.
+        named (str): What an error calls it.
+
+    Raises:
+        UserError: If another training holds it.
+    """
     with open(Path(folder) / LOCK, 'a+') as file:
         try:
             # No flock: forked workers keep that alive when the training itself is killed.

@@ -15,6 +15,7 @@ from mman.utils.safe_loading import restrict_loading
 from mman.validation import check_amp, check_config, check_training, dry_run, read_data
 
 from .config import set_loader_defaults
+from .feature_cache import apply_feature_cache, guard_prefix
 from .memory_budget import apply_memory_budget
 from .phase_training import train_phases
 from .phases import apply_cyclic, in_phases
@@ -61,12 +62,14 @@ def _train(cfg: Config) -> Runner:
     with held_places(cfg):
         with named_errors(cfg.to_dict(), ''):
             apply_memory_budget(cfg)
+            apply_feature_cache(cfg)
             runner = build_runner(cfg)
         with named_errors(runner.cfg.optim_wrapper, 'optim_wrapper'):
             # The Runner itself would build it after the data was read.
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         dry_run(runner)
         start_from_pretrained(runner)
+        guard_prefix(runner)
         read_data(runner, 'train', 'val')
         runner.train()
     return runner

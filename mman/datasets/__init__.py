@@ -7,6 +7,7 @@ FashionMNIST, ImageNet and LoadImageFromFile here take precedence over its own.
 
 import mmpretrain.datasets  # noqa: F401
 
+from .cached_features import CachedFeatures
 from .cifar import CIFAR10, CIFAR100
 from .digits import Digits
 from .fashion_mnist import FashionMNIST
@@ -23,6 +24,7 @@ __all__ = [
     'CIFAR100',
     'STL10',
     'SVHN',
+    'CachedFeatures',
     'Digits',
     'FashionMNIST',
     'ImageFolder',

@@ -53,6 +53,41 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+class GrowingFile:
+    """A file that is written piece by piece beside its place, and has its name when it is whole.
+
+    Args:
+        path (str | Path): Its place.
+
+    Attributes:
+        size (int): Bytes written so far.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path, self.size = Path(path), 0
+        self._temporary = self.path.with_name(f'{self.path.name}.{secrets.token_hex(4)}{SUFFIX}')
+        self._sum, self._file = hashlib.sha256(), self._temporary.open('xb')
+
+    def write(self, content: bytes) -> None:
+        """Add bytes."""
+        self._file.write(content)
+        self._sum.update(content)
+        self.size += len(content)
+
+    def finish(self) -> str:
+        """Force all to the disk and rename the file; its SHA-256 in hex."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._temporary, self.path)
+        return self._sum.hexdigest()
+
+    def discard(self) -> None:
+        """Remove what was written, unless it was finished."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file in hex."""
     with open(path, 'rb') as file:

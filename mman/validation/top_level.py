@@ -166,6 +166,7 @@ def _further_keys(
     find_unused_parameters: bool | None,
     activation_checkpointing: Any,
     efficient_conv_bn_eval: list | None,
+    feature_cache: dict | None,
     image_folder: dict | None,
     memory_budget: dict | None,
     phases: str | dict | list | None,

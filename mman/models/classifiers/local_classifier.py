@@ -30,6 +30,7 @@ from .checks import (
 from .early_exit import check_exits, exit_logits
 from .head_check import check_aux_heads, check_neck_and_head
 from .local_block import LocalBlock, Losses
+from .prefix import cached_input, has_features
 from .resting import resting_parts
 
 
@@ -227,16 +228,24 @@ class LocalImageClassifier(ImageClassifier):
                 have another shape than ``input_shape``.
         """
         enter = partial(self.first_input, data)
-        losses, log_vars = self.train_some(self.local_blocks, blocks, enter, optim_wrapper, update)
+        # Cached features are what the blocks before gave.
+        first = self.trained_blocks[0] if has_features(data) else 0
+        views = self.local_blocks[first:]
+        losses, log_vars = self.train_some(views, blocks[first:], enter, optim_wrapper, update)
         return self.close_step(torch.stack(losses), log_vars)
 
     def first_input(self, data: dict | tuple | list) -> tuple[torch.Tensor, LocalBatch]:
         """What the first block and the aux heads are given of a batch of the data loader.
 
+        Of a batch of :class:`mman.datasets.CachedFeatures` it is the first block
+        that trains.
+
         Raises:
             UserError: If it has no labels, or images of another shape than
                 ``input_shape``.
         """
+        if has_features(data):
+            return cached_input(self, data)
         data = self.data_preprocessor(data, True)
         x = data['inputs'].contiguous(memory_format=self.memory_format)
         check_inputs(x, self.input_shape)

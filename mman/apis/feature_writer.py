@@ -1,0 +1,170 @@
+"""Writing one view of a feature cache."""
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapperDict, build_optim_wrapper
+from mmengine.utils import ProgressBar
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from mman.datasets.cached_features import DTYPES, FEATURES, IMAGES, LABELS, write_index
+from mman.models.classifiers.prefix import prefix_output
+from mman.utils.atomic_file import GrowingFile
+from mman.utils.errors import UserError
+from mman.utils.random_state import seeded
+
+_WHERE = 'train_dataloader.dataset'
+
+
+def content_digest(source: Dataset) -> str:
+    """SHA-256, in hex, of what a data set holds: paths and labels, or images and labels.
+
+    Of a data set that is none of mmengine's or in memory it is that of its length.
+    """
+    digest = hashlib.sha256(str(len(source)).encode())
+    for name in ('data_bytes', 'images', 'labels'):
+        held = getattr(source, name, None)
+        if isinstance(held, np.ndarray | torch.Tensor):
+            digest.update(np.ascontiguousarray(held))
+    return digest.hexdigest()
+
+
+def write_view(
+    place: Path,
+    view: int,
+    source: Dataset,
+    content: str,
+    key: Mapping[str, Any],
+    model: nn.Module,
+    cfg: Config,
+) -> None:
+    """Write the features of one view of all images, with a progress bar.
+
+    They are computed in batches of the size of training, the last one filled up,
+    since kernels round differently at other sizes.
+
+    Args:
+        place (Path): The folder of the view.
+        view (int): Its number.
+        source (Dataset): The images.
+        content (str): Their :func:`content_digest`.
+        key (Mapping): What the features depend on.
+        model (nn.Module): In train mode, with its weights.
+        cfg (Config): With ``train_dataloader`` and ``optim_wrapper``.
+
+    Raises:
+        UserError: If a value does not fit the type that it is stored in, or an
+            image is not of the kind that is stored.
+    """
+    dtype, count = key['dtype'], len(source)
+    augments = copy.deepcopy(getattr(model.data_preprocessor, 'augments', ()))
+    model.to(get_device())
+    context = _context(model, cfg)
+    names = [FEATURES, LABELS, *([IMAGES] if key['images'] else [])]
+    samples = _View(source, augments, key['seed'], view)
+    bar = ProgressBar(count)
+    with ExitStack() as stack:
+        files = {name: GrowingFile(place / name) for name in names}
+        for file in files.values():
+            stack.callback(file.discard)
+        for images, labels in _batches(samples, key['batch_size'], cfg):
+            filled = torch.cat(
+                [images, images[-1:].expand(key['batch_size'] - len(images), -1, -1, -1)]
+            )
+            features = prefix_output(model, filled, context)[: len(images)]
+            computed_in = features.dtype
+            files[FEATURES].write(_bytes(_stored(features, dtype, key['block'])))
+            files[LABELS].write(_bytes(labels))
+            if key['images']:
+                _check_images(images, model.input_shape)
+                files[IMAGES].write(_bytes(images))
+            bar.update(len(images))
+        sums = {name: dict(bytes=file.size, sha256=file.finish()) for name, file in files.items()}
+    print(flush=True)
+    write_index(
+        place,
+        dict(
+            key=dict(key),
+            view=view,
+            content=content,
+            count=count,
+            classes=getattr(source, 'metainfo', {}).get('classes'),
+            feature_shape=list(features.shape[1:]),
+            image_shape=list(images.shape[1:]),
+            dtype=dtype,
+            computed_in=str(computed_in).removeprefix('torch.'),
+            files=sums,
+        ),
+    )
+
+
+class _View(Dataset):
+    """One view of every image: pixels, augmented, and the label."""
+
+    def __init__(self, source: Dataset, augments: Sequence[nn.Module], seed: int, view: int):
+        self.source, self.augments = source, augments
+        self.seed, self.view = seed, view
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        with seeded(self.seed, self.view, index):
+            sample = self.source[index]
+            pixels, about = sample['inputs'], sample.get('data_samples')
+            label = getattr(about, 'gt_label', None)
+            if label is None or label.numel() != 1 or 'gt_score' in about:
+                raise UserError(
+                    f'{_WHERE}: sample {index} should have one label, gt_label, for feature_cache'
+                )
+            pixels = pixels[None]
+            for augment in self.augments:
+                pixels = augment(pixels)
+        return pixels[0], int(label)
+
+
+def _batches(samples: _View, size: int, cfg: Config) -> Iterator[list[torch.Tensor]]:
+    workers = cfg.train_dataloader.get('num_workers', 0)
+    return iter(DataLoader(samples, size, num_workers=workers))
+
+
+def _context(model: nn.Module, cfg: Config) -> Callable[[nn.Module], AbstractContextManager]:
+    """In what blocks that rest run in training: in the precision of the others."""
+    wrappers = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
+    if not isinstance(wrappers, OptimWrapperDict):
+        # Training itself says what is wrong with that.
+        return lambda block: nullcontext()
+    return wrappers[f'block{model.trained_blocks[-1]}'].optim_context
+
+
+def _stored(features: torch.Tensor, dtype: str, block: int) -> torch.Tensor:
+    stored = features.to(DTYPES[dtype])
+    if not stored.isfinite().all():
+        largest = features.abs().max().item()
+        raise UserError(
+            f'feature_cache.dtype={dtype!r} cannot hold what block {block} gives, values up to '
+            f"{largest:g}: take 'bfloat16' or 'float32', or other weights if these are not finite"
+        )
+    return stored
+
+
+def _check_images(images: torch.Tensor, input_shape: tuple[int, int, int]) -> None:
+    if images.dtype != torch.uint8 or tuple(images.shape[1:]) != input_shape:
+        raise UserError(
+            f'{_WHERE} gives images of {images.dtype} {tuple(images.shape[1:])}: with a head that '
+            f'needs images, feature_cache stores torch.uint8 {input_shape} only'
+        )
+
+
+def _bytes(values: torch.Tensor) -> memoryview:
+    """The numbers of a tensor in order, as bytes."""
+    return memoryview(values.contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
