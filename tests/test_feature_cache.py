@@ -503,3 +503,26 @@ def test_a_plain_checkpoint_gives_the_prefix_too(tmp_path):
     found, found_losses, ran = trained(cached)
     assert 0 not in ran and torch.equal(found_losses, losses)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_later_block_goes_on_from_an_earlier_cache(tmp_path, monkeypatch):
+    """Two views of 20 images in batches of 8: the bytes of a cache written from images."""
+    crop = [dict(type='RandomCrop', crop_size=8, padding=2)]
+    starts, whole = [], feature_writer.prefix_output
+
+    def watched(model, x, context, start):
+        starts.append(start)
+        return whole(model, x, context, start)
+
+    monkeypatch.setattr(feature_writer, 'prefix_output', watched)
+    found = {}
+    for folder, blocks in (('one', [[1], [3]]), ('other', [[3]])):
+        for trained_blocks in blocks:
+            cfg = make_cfg(tmp_path, 20, crop, **{'model.train_blocks': trained_blocks})
+            use_feature_cache(cfg, tmp_path / folder, views=2)
+        places = sorted((tmp_path / folder).glob('block2*/view?'))
+        assert len(places) == 2
+        found[folder] = [files(place) for place in places]
+        assert starts == (2 * 3 * [0] + 2 * 3 * [1] if folder == 'one' else 2 * 3 * [0])
+        starts.clear()
+    assert found['one'] == found['other']

@@ -18,7 +18,13 @@ from mmpretrain.models import ClsDataPreprocessor
 from torch import nn
 from torch.utils.data import Dataset
 
-from mman.datasets.cached_features import DTYPES, checked_views, read_index, view_folder
+from mman.datasets.cached_features import (
+    DTYPES,
+    CachedFeatures,
+    checked_views,
+    read_index,
+    view_folder,
+)
 from mman.models import BatchAugmentDataPreprocessor
 from mman.models.classifiers.prefix import prefix_digest
 from mman.utils.atomic_file import remove_leftovers
@@ -267,11 +273,33 @@ def _complete(place: Path, views: int, key: dict, model: nn.Module, cfg: Config)
             )
             _require_room(place, needed)
             for view in missing:
-                write_view(view_folder(place, view), view, source, content, key, model, cfg)
+                earlier = _earlier(place.parent, key, view, content, model)
+                folder = view_folder(place, view)
+                write_view(folder, view, source, content, key, model, cfg, earlier)
     for view in set(range(views)) - set(missing):
         _require_same(view_folder(place, view), content, source)
     if not missing:
         print(f'feature cache: found in {place}', flush=True)
+
+
+def _earlier(
+    folder: Path, key: Mapping, view: int, content: str, model: nn.Module
+) -> CachedFeatures | None:
+    """A cache of the same views after the last block before that has one, to the last bit."""
+    for block in range(key['block'] - 1, -1, -1):
+        other = dict(
+            key,
+            block=block,
+            ends=model.block_ends[: block + 1],
+            weights=prefix_digest(model, block + 1),
+        )
+        for images in {key['images'], True}:
+            place = folder / _name(dict(other, images=images))
+            index = read_index(view_folder(place, view))
+            whole = index is not None and index['dtype'] == index['computed_in']
+            if whole and index['content'] == content:
+                return CachedFeatures(str(place), view + 1)
+    return None
 
 
 def _require_same(place: Path, content: str, source: Dataset) -> None:

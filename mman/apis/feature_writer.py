@@ -16,7 +16,14 @@ from mmengine.utils import ProgressBar
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from mman.datasets.cached_features import DTYPES, FEATURES, IMAGES, LABELS, write_index
+from mman.datasets.cached_features import (
+    DTYPES,
+    FEATURES,
+    IMAGES,
+    LABELS,
+    CachedFeatures,
+    write_index,
+)
 from mman.models.classifiers.prefix import prefix_output
 from mman.utils.atomic_file import GrowingFile
 from mman.utils.errors import UserError
@@ -46,6 +53,7 @@ def write_view(
     key: Mapping[str, Any],
     model: nn.Module,
     cfg: Config,
+    earlier: CachedFeatures | None = None,
 ) -> None:
     """Write the features of one view of all images, with a progress bar.
 
@@ -60,6 +68,8 @@ def write_view(
         key (Mapping): What the features depend on.
         model (nn.Module): In train mode, with its weights.
         cfg (Config): With ``train_dataloader`` and ``optim_wrapper``.
+        earlier (CachedFeatures | None): Of the same views after an earlier block, to go
+            on from. Defaults to None, from the images.
 
     Raises:
         UserError: If a value does not fit the type that it is stored in, or an
@@ -70,24 +80,27 @@ def write_view(
     model.to(get_device())
     context = _context(model, cfg)
     names = [FEATURES, LABELS, *([IMAGES] if key['images'] else [])]
-    samples = _View(source, augments, key['seed'], view)
+    if earlier is None:
+        start, samples = 0, _View(source, augments, key['seed'], view)
+    else:
+        start, samples = earlier.index['key']['block'] + 1, _Earlier(earlier, view)
     bar = ProgressBar(count)
     with ExitStack() as stack:
         files = {name: GrowingFile(place / name) for name in names}
         for file in files.values():
             stack.callback(file.discard)
-        for images, labels in _batches(samples, key['batch_size'], cfg):
-            filled = torch.cat(
-                [images, images[-1:].expand(key['batch_size'] - len(images), -1, -1, -1)]
-            )
-            features = prefix_output(model, filled, context)[: len(images)]
+        for x, labels, *stored in _batches(samples, key['batch_size'], cfg):
+            images = stored[0] if stored else x
+            lacking = key['batch_size'] - len(x)
+            filled = torch.cat([x, x[-1:].expand(lacking, *x.shape[1:])])
+            features = prefix_output(model, filled, context, start)[: len(x)]
             computed_in = features.dtype
             files[FEATURES].write(_bytes(_stored(features, dtype, key['block'])))
             files[LABELS].write(_bytes(labels))
             if key['images']:
                 _check_images(images, model.input_shape)
                 files[IMAGES].write(_bytes(images))
-            bar.update(len(images))
+            bar.update(len(x))
         sums = {name: dict(bytes=file.size, sha256=file.finish()) for name, file in files.items()}
     print(flush=True)
     write_index(
@@ -99,7 +112,7 @@ def write_view(
             count=count,
             classes=getattr(source, 'metainfo', {}).get('classes'),
             feature_shape=list(features.shape[1:]),
-            image_shape=list(images.shape[1:]),
+            image_shape=list(model.input_shape),
             dtype=dtype,
             computed_in=str(computed_in).removeprefix('torch.'),
             files=sums,
@@ -132,7 +145,22 @@ class _View(Dataset):
         return pixels[0], int(label)
 
 
-def _batches(samples: _View, size: int, cfg: Config) -> Iterator[list[torch.Tensor]]:
+class _Earlier(Dataset):
+    """One view of every image after an earlier block: features, label, the image if stored."""
+
+    def __init__(self, cached: CachedFeatures, view: int):
+        self.cached, self.view = cached, view
+
+    def __len__(self) -> int:
+        return len(self.cached)
+
+    def __getitem__(self, index: int) -> tuple:
+        sample = self.cached.sample(index, self.view)
+        images = [sample['inputs']] if 'inputs' in sample else []
+        return (sample['features'], int(sample['data_samples'].gt_label), *images)
+
+
+def _batches(samples: Dataset, size: int, cfg: Config) -> Iterator[list[torch.Tensor]]:
     workers = cfg.train_dataloader.get('num_workers', 0)
     return iter(DataLoader(samples, size, num_workers=workers))
 

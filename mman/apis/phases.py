@@ -148,8 +148,12 @@ def phase_config(cfg: Config, phases: Sequence[Phase], number: int) -> Config:
         one.auto_scale_lr.enable = True
     elif phase.batch_size is not None:
         one.train_dataloader.batch_size = phase.batch_size
-    if not phase.blocks[0] and one.get('feature_cache') is not None:
-        one.pop('feature_cache')
+    if one.get('feature_cache') is not None:
+        if phase.blocks[0]:
+            # In one place, so that each is made from the one of the phase before.
+            one.feature_cache.setdefault('folder', str(Path(cfg.work_dir) / 'feature_cache'))
+        else:
+            one.pop('feature_cache')
     return one
 
 

@@ -91,7 +91,11 @@ class CachedFeatures(Dataset):
             DataSample with ``gt_label``; and, if they were stored, ``inputs``, the image that
             the features are of, uint8 (C, H, W).
         """
-        files = self._opened()[np.random.randint(self.views) if self.views > 1 else 0]
+        return self.sample(index, np.random.randint(self.views) if self.views > 1 else 0)
+
+    def sample(self, index: int, view: int) -> dict:
+        """A sample in one of its views."""
+        files = self._opened()[view]
         features = _tensor(files[FEATURES][index], DTYPES[self.index['dtype']])
         features = features.view(self.index['feature_shape'])
         label = _tensor(files[LABELS][index], torch.int64)

@@ -189,6 +189,23 @@ def test_a_resume_passes_over_what_is_done(tmp_path):
     assert {path: path.read_bytes() for path in kept} == kept
 
 
+def test_cached_features_make_the_same_training(tmp_path, capsys):
+    """No augmentation, one view: every phase but the first reads what the blocks before gave."""
+    same = {
+        'train_dataloader.dataset.pipeline': [dict(type='PackInputs')],
+        'train_dataloader.drop_last': True,
+        'train_cfg.max_epochs': 1,
+    }
+    train_model(_cfg(tmp_path / 'images', **same))
+    train_model(_cfg(tmp_path / 'cached', **same, feature_cache=dict()))
+    assert capsys.readouterr().out.count('feature cache: writing') == 2
+    first, second = (
+        load_from_local(tmp_path / name / 'phase2/epoch_1.pth')['state_dict']
+        for name in ('images', 'cached')
+    )
+    assert differences(dict(first), dict(second)) == []
+
+
 WRONG = [
     (dict(phases='sequental'), "phases='sequental' should be one of joint, sequential, cyclic"),
     (dict(phases=[]), r'phases=\[\] should be a list of one phase or more'),

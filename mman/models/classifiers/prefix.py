@@ -14,14 +14,17 @@ from ..aux_heads import LocalBatch
 from .checks import check_inputs
 
 
-def prefix_digest(classifier: nn.Module) -> str:
-    """SHA-256, in hex, of all parameters and buffers of the blocks before the first that trains.
+def prefix_digest(classifier: nn.Module, count: int | None = None) -> str:
+    """SHA-256, in hex, of all parameters and buffers of the first blocks.
 
     Args:
         classifier (LocalImageClassifier): With its weights.
+        count (int | None): How many blocks. Defaults to None, those before the first
+            that trains.
     """
+    count = classifier.trained_blocks[0] if count is None else count
     digest = hashlib.sha256()
-    for units in classifier.block_units[: classifier.trained_blocks[0]]:
+    for units in classifier.block_units[:count]:
         for unit in units:
             for path, part in unit.within(classifier.backbone).all_parts.items():
                 state = part.state_dict() if isinstance(part, nn.Module) else {'': part}
@@ -35,23 +38,31 @@ def prefix_digest(classifier: nn.Module) -> str:
 @torch.no_grad()
 def prefix_output(
     classifier: nn.Module,
-    images: torch.Tensor,
+    x: torch.Tensor,
     context: Callable[[nn.Module], AbstractContextManager],
+    start: int = 0,
 ) -> torch.Tensor:
     """What the blocks before the first that trains give, as in a training step.
 
     Args:
         classifier (LocalImageClassifier): In train mode.
-        images (Tensor): Raw pixels, (N, C, H, W), already augmented.
+        x (Tensor): Raw pixels, (N, C, H, W), already augmented; or what block
+            ``start - 1`` gave of them.
         context (Callable): ``optim_context`` of the wrapper of a block that trains.
+        start (int): The block to begin with. Defaults to 0.
 
     Raises:
         UserError: If the images have another shape than ``input_shape``.
     """
-    x = classifier.data_preprocessor(dict(inputs=images), False)['inputs']
-    x = x.contiguous(memory_format=classifier.memory_format)
-    check_inputs(x, classifier.input_shape)
-    for block in classifier.local_blocks[: classifier.trained_blocks[0]]:
+    preprocessor = classifier.data_preprocessor
+    if start:
+        x = preprocessor.cast_data(x)
+    else:
+        x = preprocessor(dict(inputs=x), False)['inputs']
+        check_inputs(x, classifier.input_shape)
+    if x.ndim == 4:
+        x = x.contiguous(memory_format=classifier.memory_format)
+    for block in classifier.local_blocks[start : classifier.trained_blocks[0]]:
         with context(block):
             x = block.rest(x)
     return x
