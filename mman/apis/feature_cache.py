@@ -27,6 +27,7 @@ from mman.datasets.cached_features import (
 )
 from mman.models import BatchAugmentDataPreprocessor
 from mman.models.classifiers.prefix import prefix_digest
+from mman.models.classifiers.resting import need_images
 from mman.utils.atomic_file import remove_leftovers
 from mman.utils.errors import UserError
 from mman.utils.random_state import unchanged_random_state
@@ -226,16 +227,9 @@ def _key(cfg: Config, model: nn.Module, dtype: str) -> dict[str, Any]:
         data_preprocessor=tree['model'].get('data_preprocessor') or tree.get('data_preprocessor'),
         seed=(tree.get('randomness') or {}).get('seed') or 0,
         dtype=dtype,
-        images=_needs_images(model),
+        images=need_images(model, model.trained_blocks),
     )
     return json.loads(json.dumps(key, default=str))
-
-
-def _needs_images(model: nn.Module) -> bool:
-    """Whether the aux head of a block that trains does."""
-    return any(
-        model.aux_heads[k].needs_image for k in model.trained_blocks if k < model.num_blocks - 1
-    )
 
 
 def _name(key: Mapping) -> str:

@@ -76,7 +76,7 @@ class MemoryReport:
         return max(block.host for block in self.blocks)
 
 
-def predict_memory(cfg: Config, batch_size: int) -> MemoryReport:
+def predict_memory(cfg: Config, batch_size: int, cached: bool = False) -> MemoryReport:
     """Peak bytes of a training iteration, from an iteration on fake tensors.
 
     The model, its optimizers and one iteration are those of a real run, but
@@ -88,6 +88,8 @@ def predict_memory(cfg: Config, batch_size: int) -> MemoryReport:
         cfg (Config): With ``model`` (a LocalImageClassifier) and
             ``optim_wrapper``.
         batch_size (int): Images of a batch, from 2 on.
+        cached (bool): Whether the batch is of cached features, which enter at the
+            first block that trains. Defaults to False.
 
     Raises:
         UserError: If the model cannot be built or cannot run on fake tensors.
@@ -95,7 +97,7 @@ def predict_memory(cfg: Config, batch_size: int) -> MemoryReport:
     model = build_local_model(cfg)
     with fake_copy(model) as copied:
         try:
-            return _report(copied, cfg, batch_size)
+            return _report(copied, cfg, batch_size, cached)
         except RuntimeError as error:
             raise UserError(
                 f'model: an iteration at batch_size={batch_size} does not run on fake tensors, '
@@ -103,7 +105,7 @@ def predict_memory(cfg: Config, batch_size: int) -> MemoryReport:
             ) from error
 
 
-def measure_memory(cfg: Config, batch_size: int, device: str) -> int:
+def measure_memory(cfg: Config, batch_size: int, device: str, cached: bool = False) -> int:
     """Peak bytes of a real training iteration on random images.
 
     Args:
@@ -111,6 +113,7 @@ def measure_memory(cfg: Config, batch_size: int, device: str) -> int:
         batch_size (int): Images of a batch.
         device (str): 'cuda', where the allocator says, or 'cpu', where live
             tensors are counted.
+        cached (bool): As for :func:`predict_memory`.
 
     Returns:
         int: ``torch.cuda.max_memory_allocated`` or the peak of live bytes.
@@ -121,8 +124,8 @@ def measure_memory(cfg: Config, batch_size: int, device: str) -> int:
     model = build_local_model(cfg).to(device)
     start_momentum_heads(model)
     if device == 'cpu':
-        return _report(model, cfg, batch_size).peak
-    train, count = _training(model, cfg, batch_size, device)
+        return _report(model, cfg, batch_size, cached).peak
+    train, count = _training(model, cfg, batch_size, device, cached)
     for _ in range(2):
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -133,7 +136,7 @@ def measure_memory(cfg: Config, batch_size: int, device: str) -> int:
 
 
 def _training(
-    model: nn.Module, cfg: Config, batch_size: int, device: str
+    model: nn.Module, cfg: Config, batch_size: int, device: str, cached: bool
 ) -> tuple[RandomBatchTraining, int]:
     """Iterations of a model, and how many of them make a step of the optimizers."""
     wrapper = copy.deepcopy(cfg.optim_wrapper)
@@ -141,13 +144,14 @@ def _training(
         wrapper.dtype = 'bfloat16'
         wrapper.pop('loss_scale', None)
     changed = Config(dict(optim_wrapper=wrapper))
-    train = RandomBatchTraining(changed, batch_size, torch.device(device), model=model)
+    place = torch.device(device)
+    train = RandomBatchTraining(changed, batch_size, place, model=model, cached=cached)
     return train, wrapper.get('accumulative_counts', 1)
 
 
-def _report(model: nn.Module, cfg: Config, batch_size: int) -> MemoryReport:
+def _report(model: nn.Module, cfg: Config, batch_size: int, cached: bool) -> MemoryReport:
     """Run two steps on the CPU and look at the second, when optimizers have their state."""
-    train, count = _training(model, cfg, batch_size, 'cpu')
+    train, count = _training(model, cfg, batch_size, 'cpu', cached)
     for _ in range(count):
         train.step()
     parameters, buffers = list(model.parameters()), list(model.buffers())
@@ -165,7 +169,8 @@ def _report(model: nn.Module, cfg: Config, batch_size: int) -> MemoryReport:
     def gradients() -> int:
         return _bytes(p.grad for p in parameters if p.grad is not None)
 
-    with FlopCount() as flops, LiveBytes([*steady, train.data['inputs']], gradients) as live:
+    batch = [value for value in train.data.values() if isinstance(value, torch.Tensor)]
+    with FlopCount() as flops, LiveBytes([*steady, *batch], gradients) as live:
 
         def close_block(*_) -> None:
             activations = live.peak - live.at_peak - base

@@ -8,6 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.engine.standalone import StandaloneTraining
+from mman.models.classifiers.resting import need_images
 
 from .models import build_local_model
 
@@ -24,6 +25,8 @@ class RandomBatchTraining(StandaloneTraining):
             iteration. Defaults to none.
         model (nn.Module | None): What ``cfg`` built, on the device. Defaults
             to None, it is built and initialised here.
+        cached (bool): Whether the batch is of cached features, of random numbers, before
+            the first block that trains. Defaults to False.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class RandomBatchTraining(StandaloneTraining):
         device: torch.device,
         hooks: Sequence[dict] = (),
         model: nn.Module | None = None,
+        cached: bool = False,
     ):
         if model is None:
             torch.manual_seed(0)
@@ -40,10 +44,18 @@ class RandomBatchTraining(StandaloneTraining):
             model.init_weights()
             model.to(device)
         super().__init__(model, cfg.optim_wrapper, hooks)
-        images = torch.randint(0, 256, (batch_size, *model.input_shape), dtype=torch.uint8)
+        tensors = {}
+        if cached:
+            before = model.block_units[model.trained_blocks[0] - 1][-1]
+            tensors['features'] = torch.rand(batch_size, *before.final_shape)
+        if not cached or need_images(model, model.trained_blocks):
+            shape = (batch_size, *model.input_shape)
+            tensors['inputs'] = torch.randint(0, 256, shape, dtype=torch.uint8)
+        if device.type == 'cuda':
+            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
         labels = [number % model.num_classes for number in range(batch_size)]
         self.data = dict(
-            inputs=images.pin_memory() if device.type == 'cuda' else images,
+            tensors,
             data_samples=[DataSample().set_gt_label(label) for label in labels],
         )
 

@@ -31,7 +31,7 @@ from .early_exit import check_exits, exit_logits
 from .head_check import check_aux_heads, check_neck_and_head
 from .local_block import LocalBlock, Losses
 from .prefix import cached_input, has_features
-from .resting import resting_parts
+from .resting import need_images, resting_parts
 
 
 @MODELS.register_module()
@@ -396,6 +396,6 @@ class LocalImageClassifier(ImageClassifier):
             data_samples,
             preprocessor.mean if normalized else 0.0,
             preprocessor.std if normalized else 1.0,
-            any(head.needs_image for head in self.aux_heads),
+            need_images(self, self.active_blocks),
             target,
         )
