@@ -6,9 +6,9 @@ running, and on features of them that were cached.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from common import environment, prepare
+from common import CONFIGS, environment, prepare
 from fair_baselines import CASES, Row, rows
 from mmengine.config import Config
 
@@ -17,6 +17,21 @@ from mman.apis.memory_prediction import MemoryReport, measure_memory, predict_me
 from mman.apis.models import build_local_model
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
+
+# Units of a network, the stem included.
+EVERY_UNIT = dict(resnet50=17, resnet101=34)
+
+
+def all_rows(case: str) -> Iterator[Row]:
+    """Those of the other benchmark, and every unit a block with the smallest head."""
+    yield from rows(case)
+    if case in EVERY_UNIT:
+        cfg = Config.fromfile(CONFIGS / f'dgl/{case}_k4_imagenet.py')
+        cfg.model.aux_head = dict(type='LinearAuxHead')
+        cfg.model.splitter = dict(
+            type='LocalBlockSplitter', num_blocks=EVERY_UNIT[case], strategy='uniform', stem='own'
+        )
+        yield Row(f'greedy k{EVERY_UNIT[case]}', cfg)
 
 
 def one_at_a_time(cfg: Config, batch: int, cached: bool) -> list[tuple[Config, MemoryReport]]:
@@ -102,7 +117,7 @@ def main() -> None:
     with one_line_errors(parser):
         prepare('phases')
         found = []
-        for row in rows(args.case):
+        for row in all_rows(args.case):
             local = not row.name.startswith('BP')
             if local and args.only is not None and row.name not in args.only:
                 continue
