@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import torch
 import torch.distributed as dist
@@ -229,8 +229,9 @@ def table(records: list[dict]) -> str:
             alone = next(r for r in same if r['name'] == ALONE)
             compared = f'{median(alone["times"]) / took:.2f} x one process'
         what = record.get('method', record['kind'])
-        rows.append([what, record['name'], str(record['ranks']), f'{1000 * took:.1f}', compared])
-    headings = ('what', 'order', 'ranks', 'median, ms', 'compared')
+        times = [f'{1000 * value:.1f}' for value in (mean(record['times']), took)]
+        rows.append([what, record['name'], str(record['ranks']), *times, compared])
+    headings = ('what', 'order', 'ranks', 'mean, ms', 'median, ms', 'medians compared')
     return markdown_table([dict(zip(headings, row, strict=True)) for row in rows], left=(0, 1))
 
 

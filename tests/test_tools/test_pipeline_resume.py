@@ -83,7 +83,7 @@ def test_validation_and_the_best_checkpoint_are_those_of_one_process(train, whol
     assert scalars
 
 
-@pytest.mark.parametrize('rank', [0, 2])
+@pytest.mark.parametrize('rank', [0, 1, 2])
 def test_a_killed_rank_ends_all_and_is_resumed(train, whole, tmp_path, rank):
     """Behind the checkpoint of the first epoch."""
     result = train(tmp_path, 3, *_interrupt(at=8, rank=rank))
