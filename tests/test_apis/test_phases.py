@@ -1,5 +1,7 @@
 """Blocks that train at different times, against loops written out here."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -290,3 +292,19 @@ def test_auto_takes_it_and_scales_the_rate(tmp_path):
     assert runner.train_dataloader.batch_size == 32
     (group,) = runner.optim_wrapper['block2'].optimizer.param_groups
     assert group['lr'] == pytest.approx(2 * LR)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ('what', 'trains'),
+    # The block of the largest peak, and the first and the last ones.
+    [(['bp'], False), (['0', '1', '16'], True)],
+    ids=['bp', 'blocks'],
+)
+def test_under_a_limit_of_the_kernel_single_blocks_train_where_bp_cannot(what, trains):
+    command = [sys.executable, '-m', 'tests.helpers.capped', '560', *what]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if trains:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert 'allocate memory' in done.stderr
