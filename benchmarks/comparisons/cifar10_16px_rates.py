@@ -11,4 +11,15 @@ val_dataloader = test_dataloader
 
 train_cfg = dict(max_epochs=5)
 
-comparison = dict(seeds=[0])
+_DGL = dict(host=dict(variant='dgl'))
+comparison = dict(
+    # Those of the base file, none with a rate of its own.
+    methods=[
+        *('greedy', 'dgl', 'infopro', 'predsim', 'auglocal'),
+        dict(name='man_dgl', base='man_dgl', aux_head=_DGL),
+        *('man', 'man_auglocal'),
+        dict(name='manpp_dgl', base='manpp_dgl', aux_head=_DGL),
+        *('manpp', 'manpp_auglocal'),
+    ],
+    seeds=[0],
+)

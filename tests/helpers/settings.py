@@ -243,12 +243,12 @@ def build_model(*args, **kwargs) -> torch.nn.Module:
 
 
 def start_heads(model: torch.nn.Module) -> None:
-    """Start every MomentumAuxHead, as the hook does."""
+    """Start the MomentumAuxHead of every block that trains, as the hook does."""
     units = [unit.module for block in model.local_blocks for unit in block.units]
     end = 0
     for block, head in zip(model.local_blocks[:-1], model.aux_heads, strict=True):
         end += len(block.units)
-        if isinstance(head, MomentumAuxHead):
+        if isinstance(head, MomentumAuxHead) and block.index in model.trained_blocks:
             head.start(*units[end : end + head.num_sources])
 
 

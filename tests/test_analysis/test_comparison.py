@@ -31,6 +31,19 @@ def candidates_of(cfg=None, **grid):
     return {one.name: one for one in make_grid(cfg or small_config(), **grid)[0]}
 
 
+def test_a_method_may_have_a_rate_of_its_own():
+    rate = {'optim_wrapper.optimizer.lr': 0.25}
+    methods = [dict(name='mine', base='greedy', recipe=rate), 'dgl']
+    rows = candidates_of(small_config(comparison=dict(methods=methods)))
+    plain = rows['dgl_k4'].cfg.to_dict()['optim_wrapper']
+    assert rows['bp_k1'].cfg.to_dict()['optim_wrapper'] == plain
+    mine = rows['mine_k4'].cfg.to_dict()['optim_wrapper']
+    assert mine == dict(plain, optimizer=dict(plain['optimizer'], lr=0.25))
+    for wrong in ({'model.backbone.depth': 8}, 0.1):
+        with pytest.raises(UserError, match="recipe=.* of 'mine' should be a dict of dotted keys"):
+            read_method(dict(name='mine', base='greedy', recipe=wrong))
+
+
 def test_methods_replace_the_head_and_hooks_and_nothing_else():
     own = dict(type='EMAHook')
     cfg = small_config(custom_hooks=[dict(type='mman.MomentumUpdateHook', decay=0.5), own])

@@ -1,5 +1,6 @@
 """The launch scripts on a CPU, as a user runs them."""
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mman.utils.checkpoint import load_from_local
+from tests.helpers.interruption import differences, state_of
 from tests.helpers.launch import DIGITS, OPTIONS, children, environment
 from tests.helpers.run_tool import ROOT, run_tool
 
@@ -215,3 +217,19 @@ def test_the_launcher_without_its_environment_is_named():
     result = run_tool('train.py', DIGITS, '--launcher', 'pytorch')
     assert result.returncode == 2
     assert '--launcher pytorch needs RANK' in result.stderr
+
+
+@pytest.mark.full
+def test_two_ranks_train_in_phases_and_go_on(fork_tool, tmp_path):
+    """The last phase anew, as after a kill, ends as it did."""
+    arguments = ['tests/helpers/phases_config.py', '--seed', 3, '--work-dir', tmp_path]
+    arguments += ['--cfg-options', 'train_cfg.max_epochs=1']
+    assert fork_tool('train.py', *arguments, ranks=2).returncode == 0
+    last = tmp_path / 'phase2/epoch_1.pth'
+    expected = state_of(load_from_local(last))
+    shutil.rmtree(last.parent)
+    record = json.loads((tmp_path / 'phases.json').read_text())
+    record['done'].pop()
+    (tmp_path / 'phases.json').write_text(json.dumps(record))
+    assert fork_tool('train.py', *arguments, '--resume', ranks=2).returncode == 0
+    assert differences(expected, state_of(load_from_local(last))) == []

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
@@ -22,7 +23,9 @@ NETWORK = ('type', 'backbone', 'splitter', 'input_shape', 'neck', 'head', 'data_
 #: Name of the row of backpropagation.
 BP = BASELINES[0].name
 KEYS = ('methods', 'num_blocks', 'seeds')
-SPEC_KEYS = ('name', 'base', 'aux_head')
+SPEC_KEYS = ('name', 'base', 'aux_head', 'recipe')
+#: Keys of a config that a method may have its own values of.
+RECIPE = ('optim_wrapper', 'param_scheduler')
 NEEDED = ('optim_wrapper', 'train_cfg', 'test_cfg', 'test_dataloader', 'test_evaluator')
 #: Methods for maps, base files or two with other keys. The head that a MAN hosts is among them.
 METHODS = (
@@ -52,11 +55,14 @@ class Method(NamedTuple):
         model (dict): Keys of ``model``: ``aux_head``, and others but the
             network's.
         hooks (list[dict]): ``custom_hooks``.
+        recipe (dict): Dotted keys of :data:`RECIPE` with values of its own.
+            Defaults to {}.
     """
 
     name: str
     model: dict
     hooks: list[dict]
+    recipe: Mapping = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -176,8 +182,9 @@ def read_method(spec: str | Mapping[str, Any]) -> Method:
 
     Args:
         spec (str | dict): A name there, the path of a file, or a dict:
-            ``name``, ``base`` (a name or path) and ``aux_head``, keys to
-            merge into that of the base.
+            ``name``, ``base`` (a name or path), ``aux_head``, keys to
+            merge into that of the base, and ``recipe``, dotted keys such as
+            ``optim_wrapper.optimizer.lr`` with the values of this method alone.
 
     Raises:
         UserError: If there is no such method.
@@ -208,7 +215,19 @@ def read_method(spec: str | Mapping[str, Any]) -> Method:
     model = {key: value for key, value in cfg.model.items() if key not in NETWORK}
     if not model.get('aux_head'):
         raise UserError(f'method {name!r}: {str(path)!r} has no model.aux_head')
-    return Method(name, model, list(cfg.get('custom_hooks') or []))
+    return Method(name, model, list(cfg.get('custom_hooks') or []), _recipe(name, spec))
+
+
+def _recipe(name: str, spec: Mapping[str, Any]) -> dict:
+    recipe = spec.get('recipe', {})
+    if not isinstance(recipe, Mapping) or any(
+        not isinstance(key, str) or key.split('.')[0] not in RECIPE for key in recipe
+    ):
+        raise UserError(
+            f'comparison.methods: recipe={recipe!r} of {name!r} should be a dict of dotted keys '
+            f'that begin with {" or ".join(RECIPE)}'
+        )
+    return dict(recipe)
 
 
 def _method_files() -> list[Path]:
@@ -272,6 +291,7 @@ def _candidate(plain: Config, method: Method, num_blocks: int) -> Candidate:
     cfg = copy.deepcopy(plain)
     cfg.model.update(ConfigDict(copy.deepcopy(method.model)))
     cfg.custom_hooks = [*cfg.custom_hooks, *copy.deepcopy(method.hooks)]
+    cfg.merge_from_dict(method.recipe)
     if cfg.model.splitter.get('ends') is None:
         cfg.model.splitter.num_blocks = num_blocks
     return Candidate(method.name, num_blocks, cfg, method.hooks)
