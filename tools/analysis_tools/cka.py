@@ -24,11 +24,11 @@ def main() -> None:
     """Write the picture, and the numbers if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.analysis.cka import compare_blocks, draw_cka, model_name, write_cka
-    from mman.analysis.inspection import loaded_model
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.analysis.cka import compare_blocks, draw_cka, model_name, write_cka
+        from mman.analysis.inspection import loaded_model
+
         device = args.device or cli.best_device()
         cfg = apis.load_config(args.config, args.cfg_options)
         pairs = [(cfg, args.checkpoint)]
