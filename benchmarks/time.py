@@ -9,6 +9,7 @@ other.
 """
 
 import argparse
+import time
 from functools import partial
 from statistics import median
 
@@ -33,7 +34,7 @@ from mman.analysis.tables import markdown_table, mebibytes
 from mman.analysis.timing import in_turns, timed
 from mman.apis.random_batch import RandomBatchTraining
 from mman.cli.arguments import at_least
-from mman.utils.errors import one_line_errors
+from mman.utils.errors import UserError, one_line_errors
 from mman.utils.flop_count import OperationCount
 
 # case: network, K in the names of its configs, and keys that change the split
@@ -51,6 +52,7 @@ CROSS_ENTROPY = {'model.aux_head.task_loss': 'cross_entropy', 'model.aux_head.ne
 # The schedule's first learning rate: at its highest, random images would diverge.
 LEARNING_RATE = 0.008
 WARM_UP = 3
+CLOCKS = {'wall': time.perf_counter, 'process': time.process_time}
 
 
 def variants(case: str) -> list[Variant]:
@@ -149,7 +151,7 @@ def measure(kinds: list[Variant], args: argparse.Namespace) -> list[dict]:
         for kind, (trainer, peak) in zip(kinds, warm, strict=True)
     ]
     for record, (trainer, _) in in_turns(list(zip(records, warm, strict=True)), args.rounds):
-        seconds = timed(partial(iterate, trainer), device)
+        seconds = timed(partial(iterate, trainer), device, CLOCKS[args.clock])
         record['seconds'].append(round(seconds / args.iterations, 7))
     return records
 
@@ -197,6 +199,8 @@ def build_parser() -> argparse.ArgumentParser:
     add('--rounds', type=at_least(2), default=20, help='times of each variant [20]')
     add('--iterations', type=at_least(1), default=1, help='iterations of one time [1]')
     add('--threads', type=at_least(1), help="threads on the CPU [torch's choice]")
+    text = 'seconds that pass, or CPU seconds of this process, where others share the cores [wall]'
+    add('--clock', choices=CLOCKS, default='wall', help=text)
     add('--device', choices=('cpu', 'cuda'), default='cpu', help='[cpu]')
     text = 'of autocast; float32 trains without it [float32]'
     add('--dtype', choices=('float32', 'bfloat16', 'float16'), default='float32', help=text)
@@ -219,6 +223,8 @@ def main() -> None:
         prepare('time')
         if args.device == 'cuda':
             require_cuda('--device cuda')
+            if args.clock == 'process':
+                raise UserError('--clock process does not count what a GPU does: it is for a CPU')
         if args.threads:
             torch.set_num_threads(args.threads)
         kinds = variants(args.case)
