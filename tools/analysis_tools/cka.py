@@ -35,7 +35,7 @@ def main() -> None:
         if args.other:
             pairs.append((apis.load_config(args.other[0]), args.other[1]))
         models = [
-            (model_name(c, path), loaded_model(c, path, device, unsafe=args.unsafe_load))
+            (model_name(c, path), loaded_model(c, path, device, unsafe_load=args.unsafe_load))
             for c, path in pairs
         ]
         found = compare_blocks(cfg, models, args.images, args.unbiased)

@@ -28,7 +28,7 @@ def main() -> None:
 
         device = args.device or cli.best_device()
         cfg = apis.load_config(args.config, args.cfg_options)
-        model = loaded_model(cfg, args.checkpoint, device, unsafe=args.unsafe_load)
+        model = loaded_model(cfg, args.checkpoint, device, unsafe_load=args.unsafe_load)
         found = probe_blocks(cfg, model, args.images)
         print(probe_text(found))
         if args.csv:
