@@ -11,6 +11,7 @@ from statistics import median
 
 import pytest
 
+from mman.analysis.baselines import BASELINES
 from mman.cli.main import main
 from mman.models.splitters.presets import PRESETS
 from mman.registry import DATASETS, MODELS, TASK_UTILS, UNIT_ADAPTERS
@@ -334,6 +335,20 @@ def test_the_table_of_time_is_that_of_the_records():
             assert float(cell) == pytest.approx(times[0] / times[1], abs=0.0051), (name, place)
         counted = _recorded(*TIME[-1])[VARIANTS[name]]['operations']
         assert operations == f'{counted:,}'
+
+
+def test_the_table_of_the_ways_of_bp_is_that_of_the_record():
+    ways = {one.words: one.name for one in BASELINES}
+    rows = _rows('Time of what BP can do')
+    assert len(rows) == 11
+    for name, cells in rows.items():
+        words = re.sub(r'in (\d) parts', r', batch in \1 parts', name).replace(' ,', ',')
+        variant = VARIANTS.get(name) or ways[words.replace(' + checkpointing', ', recompute block')]
+        for cell, batch in zip(cells, (32, 128), strict=True):
+            file = f'2026-11-30-time-baselines/resnet32-batch{batch}.json'
+            found = _recorded(file, 'resnet32_k16')
+            times = [median(found[which]['seconds']) for which in (variant, 'bp')]
+            assert cell == f'{times[0] / times[1]:.2f}', (name, batch)
 
 
 def test_the_ratio_in_the_readme_is_that_of_the_table():
