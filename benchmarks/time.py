@@ -4,10 +4,12 @@ All variants of a case are built side by side and take turns: every round times
 each of them, another one first, so that what slows the machine down slows all
 of them. An iteration is a batch from host memory through the data preprocessor,
 every block and its optimizer step, and the hooks that the config names; there
-is no data loader and no log.
+is no data loader and no log. Of a batch in parts it is all parts, one after the
+other.
 """
 
 import argparse
+import time
 from functools import partial
 from statistics import median
 
@@ -24,12 +26,15 @@ from common import (
     require_cuda,
     write,
 )
+from mmengine.config import Config
 
+from mman.analysis.baselines import BASELINES, Baseline
+from mman.analysis.memory_plan import part_of_batch
 from mman.analysis.tables import markdown_table, mebibytes
 from mman.analysis.timing import in_turns, timed
 from mman.apis.random_batch import RandomBatchTraining
 from mman.cli.arguments import at_least
-from mman.utils.errors import one_line_errors
+from mman.utils.errors import UserError, one_line_errors
 from mman.utils.flop_count import OperationCount
 
 # case: network, K in the names of its configs, and keys that change the split
@@ -47,6 +52,7 @@ CROSS_ENTROPY = {'model.aux_head.task_loss': 'cross_entropy', 'model.aux_head.ne
 # The schedule's first learning rate: at its highest, random images would diverge.
 LEARNING_RATE = 0.008
 WARM_UP = 3
+CLOCKS = {'wall': time.perf_counter, 'process': time.process_time}
 
 
 def variants(case: str) -> list[Variant]:
@@ -62,6 +68,7 @@ def variants(case: str) -> list[Variant]:
     return [
         Variant(case, 'bp', plain),
         Variant(case, 'bp/recompute=block', plain, block),
+        *(Variant(case, one.name, plain, one_block(one)) for one in BASELINES[2:]),
         local('greedy'),
         local('dgl'),
         local('infopro', '/cross_entropy', CROSS_ENTROPY),
@@ -73,6 +80,30 @@ def variants(case: str) -> list[Variant]:
         local('man', '/decoder=conv_first', {'model.aux_head.host.decoder': 'conv_first'}),
         local('man', '/decoder=resize_first/recompute=block', resize | block),
     ]
+
+
+class WholeBatchTraining(RandomBatchTraining):
+    """Its iteration takes a whole batch, one part after the other if gradients are accumulated."""
+
+    def __init__(self, cfg: Config, batch_size: int, device: torch.device):
+        self.parts = cfg.optim_wrapper.get('accumulative_counts', 1)
+        size = part_of_batch(batch_size, self.parts)
+        super().__init__(cfg, size, device, cfg.get('custom_hooks', []))
+
+    def step(self) -> None:
+        """One step of the optimizers."""
+        for _ in range(self.parts):
+            super().step()
+
+
+def one_block(way: Baseline) -> dict:
+    """Keys that make this way to train of the config of BP."""
+    options = {'model.recompute': way.recompute, 'model.save_on_cpu': way.save_on_cpu}
+    if way.parts > 1:
+        options['optim_wrapper.accumulative_counts'] = way.parts
+    if way.backward_step:
+        options['optim_wrapper.type'] = 'BackwardStepOptimWrapper'
+    return options
 
 
 def common_options(args: argparse.Namespace) -> dict:
@@ -99,9 +130,8 @@ def measure(kinds: list[Variant], args: argparse.Namespace) -> list[dict]:
     """A record for each variant, with a time for each round."""
     device, options = torch.device(args.device), common_options(args)
 
-    def make(kind: Variant) -> RandomBatchTraining:
-        cfg = kind.load(options)
-        return RandomBatchTraining(cfg, args.batch, device, cfg.get('custom_hooks', []))
+    def make(kind: Variant) -> WholeBatchTraining:
+        return WholeBatchTraining(kind.load(options), args.batch, device)
 
     def iterate(trainer: RandomBatchTraining) -> None:
         for _ in range(args.iterations):
@@ -121,7 +151,7 @@ def measure(kinds: list[Variant], args: argparse.Namespace) -> list[dict]:
         for kind, (trainer, peak) in zip(kinds, warm, strict=True)
     ]
     for record, (trainer, _) in in_turns(list(zip(records, warm, strict=True)), args.rounds):
-        seconds = timed(partial(iterate, trainer), device)
+        seconds = timed(partial(iterate, trainer), device, CLOCKS[args.clock])
         record['seconds'].append(round(seconds / args.iterations, 7))
     return records
 
@@ -169,6 +199,8 @@ def build_parser() -> argparse.ArgumentParser:
     add('--rounds', type=at_least(2), default=20, help='times of each variant [20]')
     add('--iterations', type=at_least(1), default=1, help='iterations of one time [1]')
     add('--threads', type=at_least(1), help="threads on the CPU [torch's choice]")
+    text = 'seconds that pass, or CPU seconds of this process, where others share the cores [wall]'
+    add('--clock', choices=CLOCKS, default='wall', help=text)
     add('--device', choices=('cpu', 'cuda'), default='cpu', help='[cpu]')
     text = 'of autocast; float32 trains without it [float32]'
     add('--dtype', choices=('float32', 'bfloat16', 'float16'), default='float32', help=text)
@@ -191,9 +223,14 @@ def main() -> None:
         prepare('time')
         if args.device == 'cuda':
             require_cuda('--device cuda')
+            if args.clock == 'process':
+                raise UserError('--clock process does not count what a GPU does: it is for a CPU')
         if args.threads:
             torch.set_num_threads(args.threads)
-        records = measure(chosen(variants(args.case), args.only), args)
+        kinds = variants(args.case)
+        if args.dtype != 'float32':
+            kinds = [kind for kind in kinds if 'backward-step' not in kind.name]
+        records = measure(chosen(kinds, args.only), args)
     summarize(records, args.batch)
     print(f'Milliseconds per iteration of {args.batch} images:\n\n{report(records)}')
     write(args, records)

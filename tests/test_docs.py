@@ -7,11 +7,12 @@ import json
 import re
 import runpy
 import sys
-from pathlib import Path
 from statistics import median
 
 import pytest
 
+from mman.analysis.baselines import BASELINES
+from mman.cli.main import main
 from mman.models.splitters.presets import PRESETS
 from mman.registry import DATASETS, MODELS, TASK_UTILS, UNIT_ADAPTERS
 from tests.helpers import pages
@@ -19,12 +20,15 @@ from tests.helpers.pages import DOCS, PAGES, README, ROOT, page_id
 
 TESTED = [DOCS / 'getting_started.md', DOCS / 'splits.md', *sorted((DOCS / 'howto').glob('*.md'))]
 TEXTS = [README, *PAGES]
+FOLDERS = sorted(
+    path for folder in ('configs', 'projects') for path in (ROOT / folder).glob('*/README.md')
+)
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A folder like the root of the repository, where a page's commands may write."""
-    for name in ('configs', 'tools', 'projects'):
+    for name in ('configs', 'projects'):
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
@@ -36,15 +40,12 @@ def root(tmp_path, monkeypatch):
 
 
 def run(line, monkeypatch, capfd):
-    """Run `python FILE ...` in this process; what it printed."""
-    program, tool, *args = pages.arguments(line)
-    assert program == 'python', line
-    monkeypatch.setattr(sys, 'argv', [tool, *args])
-    # As Python does for the file that it is given.
-    monkeypatch.syspath_prepend(str(Path(tool).resolve().parent))
+    """Run `mman COMMAND ...` or `python FILE` in this process; what it printed."""
+    program, *args = pages.arguments(line)
+    monkeypatch.setattr(sys, 'argv', [program, *args] if program == 'mman' else args)
     code = 0
     try:
-        runpy.run_path(tool, run_name='__main__')
+        main() if program == 'mman' else runpy.run_path(args[0], run_name='__main__')
     except SystemExit as stop:
         code = stop.code or 0
     output = ''.join(capfd.readouterr())
@@ -69,7 +70,7 @@ def test_a_page_does_what_it_says(page, root, monkeypatch, capfd):
     outputs = [
         run(line, monkeypatch, capfd)
         for line in pages.shell_lines(page)
-        if line.startswith('python ')
+        if line.startswith(('mman ', 'python '))
     ]
     assert outputs
     for name in files:
@@ -92,7 +93,7 @@ def parser_of(tool):
     return parser
 
 
-CALLS = [(page, *call) for page in TEXTS for call in pages.tool_calls(page)]
+CALLS = [(page, *call) for page in [*TEXTS, *FOLDERS] for call in pages.tool_calls(page)]
 
 
 @pytest.mark.parametrize('tool', sorted({tool for _, tool, _ in CALLS}))
@@ -116,8 +117,11 @@ def test_commands_parse(tool, monkeypatch):
 
 
 def test_there_are_commands_to_parse():
-    assert len(CALLS) > 40
-    assert {page for page, *_ in CALLS} >= {README, DOCS / 'papers.md', *TESTED}
+    assert len(CALLS) > 80
+    assert {page for page, *_ in CALLS} >= {README, DOCS / 'papers.md', *TESTED, *FOLDERS}
+    # A user has the commands; one sentence says what they are.
+    texts = ''.join(page.read_text() for page in [*TEXTS, *FOLDERS])
+    assert re.findall(r'python tools/\S+\.py', texts) == ['python tools/train.py']
 
 
 @pytest.mark.parametrize('page', TEXTS, ids=page_id)
@@ -331,6 +335,20 @@ def test_the_table_of_time_is_that_of_the_records():
             assert float(cell) == pytest.approx(times[0] / times[1], abs=0.0051), (name, place)
         counted = _recorded(*TIME[-1])[VARIANTS[name]]['operations']
         assert operations == f'{counted:,}'
+
+
+def test_the_table_of_the_ways_of_bp_is_that_of_the_record():
+    ways = {one.words: one.name for one in BASELINES}
+    rows = _rows('Time of what BP can do')
+    assert len(rows) == 11
+    for name, cells in rows.items():
+        words = re.sub(r'in (\d) parts', r', batch in \1 parts', name).replace(' ,', ',')
+        variant = VARIANTS.get(name) or ways[words.replace(' + checkpointing', ', recompute block')]
+        for cell, batch in zip(cells, (32, 128), strict=True):
+            file = f'2026-11-30-time-baselines/resnet32-batch{batch}.json'
+            found = _recorded(file, 'resnet32_k16')
+            times = [median(found[which]['seconds']) for which in (variant, 'bp')]
+            assert cell == f'{times[0] / times[1]:.2f}', (name, batch)
 
 
 def test_the_ratio_in_the_readme_is_that_of_the_table():

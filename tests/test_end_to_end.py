@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 from mman.utils.checkpoint import load_from_local
-from tests.helpers.run_tool import last_error
+from tests.helpers.run_tool import one_error
 
 FLAGSHIP = 'configs/man/resnet110_k55_cifar10.py'
 DIGITS = 'configs/man/resnet20_k10_digits.py'
@@ -86,7 +86,7 @@ def test_a_checkpoint_of_another_split_is_refused(fork_tool, digits, tmp_path):
         *[DIGITS, '--work-dir', tmp_path, '--resume', checkpoint, '--cfg-options'],
         *options,
     )
-    line = last_error(result)
+    line = one_error(result)
     assert '3 local blocks ending at 1.2, 2.2, 3.2, the config 4 ending at' in line
     assert str(checkpoint) in line
     assert checkpoint.read_bytes() == before and not list(tmp_path.glob('*.pth'))
@@ -97,7 +97,7 @@ def test_a_bad_config_ends_in_one_line_before_training(fork_tool, tmp_path):
     options = ['model.head.num_classes=12', 'data_preprocessor.num_classes=12']
     result = fork_tool('train.py', DIGITS, '--work-dir', tmp_path, '--cfg-options', *options)
     named = 'model.head.num_classes=12 should be 10, the number of classes of train_dataloader'
-    assert named in last_error(result)
+    assert named in one_error(result)
     assert 'Epoch(train)' not in result.stdout + result.stderr
 
 
@@ -155,14 +155,14 @@ def test_missing_and_truncated_data_end_in_one_line(fork_tool, cifar, tmp_path):
     options = _cifar_options(tmp_path / 'nowhere')
     options += ['train_dataloader.dataset.download=False', 'model.splitter.num_blocks=1']
     small = ['configs/man/resnet32_k8_cifar10.py', '--work-dir', tmp_path, '--cfg-options']
-    line = last_error(fork_tool('train.py', *small, *options))
+    line = one_error(fork_tool('train.py', *small, *options))
     assert 'nowhere' in line and 'cifar-10-batches-py' in line
     batch = cifar / 'cifar-10-batches-py' / 'data_batch_3'
     content = batch.read_bytes()
     try:
         batch.write_bytes(content[:-1000])
         options = _cifar_options(cifar) + ['model.splitter.num_blocks=1']
-        line = last_error(fork_tool('train.py', *small, *options))
+        line = one_error(fork_tool('train.py', *small, *options))
     finally:
         batch.write_bytes(content)
     assert 'data_batch_3' in line and 'truncated' in line

@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from tests.helpers.photos import write_photo_folder
-from tests.helpers.run_tool import last_error
+from tests.helpers.run_tool import one_error
 
 CONFIG = 'configs/man/resnet18_k4_imagenet.py'
 LOADERS = ('train', 'val', 'test')
@@ -65,7 +65,7 @@ def test_what_does_not_fit_ends_in_one_line(photos, train):
     """The other messages are those of tests/test_datasets/test_imagenet.py."""
     options = [*_options(*photos), 'train_dataloader.dataset.classes=None']
     result = train(*options)
-    assert 'train has 6 folders, but ImageNet has 1000 classes' in last_error(result)
+    assert 'train has 6 folders, but ImageNet has 1000 classes' in one_error(result)
     assert 'Epoch(train)' not in result.stdout + result.stderr
 
 
@@ -77,7 +77,7 @@ def test_a_damaged_photo_ends_in_one_line(photos, train):
     content = path.read_bytes()
     try:
         path.write_bytes(content[:20])
-        line = last_error(train(*_options(*photos)))
+        line = one_error(train(*_options(*photos)))
     finally:
         path.write_bytes(content)
     assert f'the image {path} cannot be read' in line

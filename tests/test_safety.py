@@ -23,8 +23,7 @@ from mman.datasets.fetching import unpack_folder
 from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.safe_loading import restrict_loading
-from tests.helpers.converters import error_of
-from tests.helpers.run_tool import call_tool
+from tests.helpers.run_tool import call_tool, one_error
 from tests.helpers.trained_digits import write_pictures
 
 CONFIG = 'configs/man/resnet20_k10_digits.py'
@@ -112,7 +111,7 @@ def test_a_tool_refuses_a_checkpoint_with_a_payload(checkpoint, tmp_path, comman
     for name, place in places.items():
         command = [re.sub(rf'\b{name}\b', str(place), word) for word in command]
     before = {*tmp_path.rglob('*')}
-    assert 'was refused' in error_of(call_tool(*command))
+    assert 'was refused' in one_error(call_tool(*command))
     made = {path.suffix for path in {*tmp_path.rglob('*')} - before}
     assert not made & {'.pth', '.pt', '.onnx', '.png'}
 
@@ -127,7 +126,7 @@ class TestCheckpoint:
         checkpoint.rename(work_dir / 'epoch_1.pth')
         (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
         result = call_tool('train.py', CONFIG, '--work-dir', work_dir, '--resume')
-        assert 'epoch_1.pth' in error_of(result)
+        assert 'epoch_1.pth' in one_error(result)
 
     def test_init_cfg(self, checkpoint):
         cfg = load_config(CONFIG)
@@ -172,7 +171,7 @@ class TestYaml:
         path = config.with_name(child or config.name)
         if child:
             path.write_text(f"_base_{' =' if child.endswith('py') else ':'} '{config.name}'\n")
-        line = error_of(call_tool(tool, path))
+        line = one_error(call_tool(tool, path))
         assert str(path) in line and 'python/object/apply:builtins.open' in line
 
     def test_what_mmengine_writes_is_read(self, tmp_path):
@@ -206,7 +205,7 @@ class TestDataFile:
         ]
         config = 'configs/greedy/resnet32_k16_cifar10.py'
         result = call_tool('train.py', config, '--work-dir', tmp_path / 'w', '--cfg-options', *keys)
-        line = error_of(result)
+        line = one_error(result)
         assert 'data_batch_2 cannot be read' in line and 'open is not plain array data' in line
 
     def test_in_an_archive(self, cifar_root):

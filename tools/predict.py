@@ -22,9 +22,9 @@ def main() -> None:
     """Print class, score and file of every image."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-
     with one_line_errors(parser):
+        from mman import apis
+
         device = args.device or cli.best_device()
         inferencer = apis.ImageInferencer(args.config, args.checkpoint, device, exit=args.exit)
         images = [file for path in args.images for file in apis.image_files(path)]

@@ -23,11 +23,11 @@ def main() -> None:
     """Test, then print the metrics."""
     parser = build_parser()
     args = parser.parse_args()
-    from mmengine.dist import is_main_process
-
-    from mman import apis
-
     with one_line_errors(parser):
+        from mmengine.dist import is_main_process
+
+        from mman import apis
+
         cli.export_local_rank(args.local_rank)
         cfg = apis.load_config(args.config, args.cfg_options)
         cfg.launcher = args.launcher

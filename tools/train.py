@@ -1,6 +1,6 @@
 """Train a model from a config file.
 
-SIGTERM and SIGUSR1 save a checkpoint and end the training with exit code 75;
+SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint and end the training with exit code 75;
 --resume goes on from there.
 """
 
@@ -23,9 +23,9 @@ def main() -> None:
     """Train, then say what came out and where it is."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-
     with one_line_errors(parser):
+        from mman import apis
+
         cli.export_local_rank(args.local_rank)
         cfg = apis.load_config(args.config, args.cfg_options)
         cfg.launcher = args.launcher

@@ -4,11 +4,14 @@ Only what a record holds is drawn: nothing is run. ``make figures`` calls it.
 """
 
 import json
+import re
 from pathlib import Path
 from statistics import median
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+
+from mman.analysis.baselines import BASELINES
 
 FOLDER = Path(__file__).parent
 RECORDS = FOLDER.parents[1] / 'benchmarks' / 'records'
@@ -16,6 +19,12 @@ RECORDS = FOLDER.parents[1] / 'benchmarks' / 'records'
 ROWS = {
     'BP': 'bp',
     'BP + checkpointing': 'bp/recompute=block',
+    'BP in 4 parts': 'bp-accumulate4',
+    'BP in 8 parts': 'bp-accumulate8',
+    'BP in 8 parts + checkpointing': 'bp-accumulate8-checkpoint',
+    'BP, saved tensors on the CPU': 'bp-cpu',
+    'the same + checkpointing': 'bp-cpu-checkpoint',
+    'BP, backward steps + checkpointing': 'bp-backward-step-checkpoint',
     'greedy': 'greedy',
     'DGL': 'dgl',
     'MAN': 'man',
@@ -25,23 +34,26 @@ ROWS = {
 }
 SMALL = dict(color='#0072b2', marker='o')  # ResNet-32
 LARGE = dict(color='#d55e00', marker='s')  # ResNet-110
-#: Records of memory: file, how it is marked, whether the marker is filled (batch 128, not 32).
+_METHODS, _BATCH = '2026-11-21-memory-methods', '2026-11-27-memory-batch'
+_BASELINES, _TIMES = '2026-11-28-fair-baselines', '2026-11-30-time-baselines'
+#: Records of memory: files, how they are marked, whether the marker is filled (not at batch 32).
 MEMORY = [
-    ('2026-11-21-memory-methods/resnet32.json', SMALL, True),
-    ('2026-11-27-memory-batch/resnet32-batch32.json', SMALL, False),
-    ('2026-11-21-memory-methods/resnet110.json', LARGE, True),
-    ('2026-11-27-memory-batch/resnet110-batch32.json', LARGE, False),
+    ([f'{_METHODS}/resnet32.json', f'{_BASELINES}/resnet32-batch128.json'], SMALL, True),
+    ([f'{_BATCH}/resnet32-batch32.json', f'{_BASELINES}/resnet32-batch32.json'], SMALL, False),
+    ([f'{_METHODS}/resnet110.json', f'{_BASELINES}/resnet110-batch128.json'], LARGE, True),
+    ([f'{_BATCH}/resnet110-batch32.json', f'{_BASELINES}/resnet110-batch32.json'], LARGE, False),
 ]
-#: Records of time, batch 64 and 16.
+#: Records of time.
 TIME = [
-    ('2026-11-27-time-k16/resnet32-k16.json', SMALL, True),
-    ('2026-11-21-time/resnet110.json', LARGE, True),
+    ([f'{_TIMES}/resnet32-batch128.json'], SMALL, True),
+    ([f'{_TIMES}/resnet32-batch32.json'], SMALL, False),
+    (['2026-11-21-time/resnet110.json'], LARGE, True),
 ]
 #: Rows up or down, so that no network hides the other.
 SHIFT = dict(o=0.14, s=-0.14)
 LEGEND = [
-    ('ResNet-32, K = 16; memory at batch 128, time at 64', SMALL, True),
-    ('the same, memory at batch 32', SMALL, False),
+    ('ResNet-32, K = 16, batch 128', SMALL, True),
+    ('the same, batch 32', SMALL, False),
     ('ResNet-110, K = 55; memory at batch 128, time at 16', LARGE, True),
     ('the same, memory at batch 32', LARGE, False),
 ]
@@ -51,20 +63,31 @@ def ratios(record: str) -> dict[str, float]:
     """Bytes or median seconds of every variant of a record, over those of ``bp``.
 
     Args:
-        record (str): A file in benchmarks/records, of benchmarks/memory.py or benchmarks/time.py.
+        record (str): A file in benchmarks/records, of benchmarks/memory.py, fair_baselines.py or
+            time.py.
     """
     found = json.loads((RECORDS / record).read_text())['records']
-    costs = {record['variant']: _cost(record) for record in found}
+    costs = {_variant(record): _cost(record) for record in found}
     return {variant: cost / costs['bp'] for variant, cost in costs.items()}
 
 
+def _variant(record: dict) -> str:
+    if 'variant' in record:
+        return record['variant']
+    names = {one.words: one.name for one in BASELINES}
+    # Local methods have the K of the network in their names.
+    return names.get(record['name']) or re.sub(r' k\d+$', '', record['name'])
+
+
 def _cost(record: dict) -> float:
+    if 'host' in record:
+        return record['device'] + record['host']
     peaks = record.get('peak_bytes')
     return peaks['fake'] if peaks else median(record['seconds'])
 
 
 def _style(mark: dict, filled: bool) -> dict:
-    face = mark['color'] if filled else 'white'
+    face = mark['color'] if filled else 'none'
     return dict(**mark, linestyle='', markersize=6, markerfacecolor=face, markeredgewidth=1.4)
 
 
@@ -74,13 +97,14 @@ def draw(path: Path) -> None:
     Args:
         path (Path): An .svg file, maybe an old one.
     """
-    figure = Figure(figsize=(6.2, 4.2), layout='constrained')
+    figure = Figure(figsize=(6.8, 5.4), layout='constrained')
     panels = figure.subplots(1, 2, sharey=True)
     heights = {variant: -row for row, variant in enumerate(ROWS.values())}
     for axes, records in zip(panels, (MEMORY, TIME), strict=True):
         axes.axvline(1, color='0.35', linewidth=1)
-        for record, mark, filled in records:
-            shown = {v: r for v, r in ratios(record).items() if v in heights}
+        for files, mark, filled in records:
+            found = {v: r for file in files for v, r in ratios(file).items()}
+            shown = {v: r for v, r in found.items() if v in heights}
             axes.plot(
                 shown.values(),
                 [heights[v] + SHIFT[mark['marker']] for v in shown],
@@ -90,7 +114,7 @@ def draw(path: Path) -> None:
         axes.set_axisbelow(True)
         axes.spines[['top', 'right']].set_visible(False)
         axes.tick_params(axis='y', length=0)
-    panels[0].set(xlim=(0, 1.08), yticks=list(heights.values()), yticklabels=list(ROWS))
+    panels[0].set(xlim=(0, 1.75), yticks=list(heights.values()), yticklabels=list(ROWS))
     panels[0].set_xlabel('peak memory / BP, predicted')
     panels[1].set(xlim=(0, 6.4))
     panels[1].set_xlabel('time / BP, one CPU thread')

@@ -28,7 +28,11 @@ def local_model(cfg: Config) -> nn.Module:
 
 
 def loaded_model(
-    cfg: Config, checkpoint: str, device: str, aux_heads: bool | None = False, unsafe: bool = False
+    cfg: Config,
+    checkpoint: str,
+    device: str,
+    aux_heads: bool | None = False,
+    unsafe_load: bool = False,
 ) -> nn.Module:
     """:func:`local_model` with the weights of a checkpoint, on a device.
 
@@ -38,7 +42,7 @@ def loaded_model(
         device (str): Where the model is to run.
         aux_heads (bool | None): Whether the checkpoint must have the aux heads; None where
             they have momentum units. Defaults to False.
-        unsafe (bool): Whether it may run code. Defaults to False.
+        unsafe_load (bool): Whether it may run code. Defaults to False.
 
     Raises:
         UserError: If the config or the checkpoint is refused.
@@ -46,7 +50,7 @@ def loaded_model(
     model = local_model(cfg)
     if aux_heads is None:
         aux_heads = any(isinstance(head, MomentumAuxHead) for head in model.aux_heads)
-    load_weights(model, checkpoint, aux_heads, unsafe)
+    load_weights(model, checkpoint, aux_heads, unsafe_load)
     return model.to(device)
 
 

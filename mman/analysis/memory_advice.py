@@ -1,91 +1,132 @@
-"""What a memory plan says to do: whether blocks pay, beside BP with checkpointing."""
+"""What a memory plan says to do: whether blocks pay, beside all that BP can do to need less."""
 
 from .memory_plan import MemoryOverview, Variant
 from .tables import mebibytes
 
 GIB = 2**30
-#: What a split must save of the memory or arithmetic of BP with checkpointing to be advised.
+#: What a split must save of the memory or arithmetic of BP to be advised.
 WORTH = 0.1
 
 
 def memory_advice(overview: MemoryOverview) -> str:
-    """One or two sentences; backpropagation first wherever it does as well.
+    """What to train, in one to four sentences; backpropagation first wherever it does as well.
 
     Within a budget the fitting row of the least arithmetic is advised, without one the
-    row of the lowest peak; a split only if it saves :data:`WORTH` of BP with checkpointing.
+    row of the lowest peak; a split only if it saves :data:`WORTH` of what BP takes with
+    the whole batch, and after BP with the batch in parts where that takes no more. Where
+    tensors are kept on the host, device and host count together.
     """
-    bp, checkpointing = overview.bp, _checkpointing(overview)
-    splits = [row for row in overview.rows if len(row.report.blocks) > 1]
-    if bp is None or checkpointing is None:
-        return 'Advice: none, for want of rows of BP to compare with.'
-    parts = _in_parts(overview, bp)
+    bp = overview.bp
+    if bp is None:
+        return 'Advice: none, for want of a row of BP to compare with.'
     if overview.budget is None:
-        return f'Advice: {_for_the_lowest_peak(bp, checkpointing, splits)}{parts}'
-    limit = overview.budget * GIB
-    within = [row for row in splits if row.report.peak <= limit]
-    advice = _within(limit, bp, checkpointing, within)
-    return f'Advice for {overview.budget:g} GiB: {advice}{parts}'
+        return f'Advice: {_for_the_lowest_peak(overview.rows, bp)}'
+    advice = _for_a_budget(overview.budget * GIB, overview.rows, bp)
+    return f'Advice for {overview.budget:g} GiB: {advice}'
 
 
-def _checkpointing(overview: MemoryOverview) -> Variant | None:
-    """The row of backpropagation that recomputes every unit."""
-    rows = (r for r in overview.rows if len(r.report.blocks) == 1 and r.recompute == 'block')
-    return next(rows, None)
+def _for_the_lowest_peak(rows: list[Variant], bp: Variant) -> str:
+    whole, parts, splits = _kinds(rows)
+    baseline, split = min(whole, key=_memory), min(splits, key=_memory, default=None)
+    advice = f'for less memory take {_costs(baseline, bp)}.'
+    if split is not None:
+        saved = _saved(split, baseline)
+        if saved >= WORTH:
+            as_good = [r for r in parts if r.total <= split.total and _is_no_slower(r, split)]
+            advice = (
+                f'the least memory takes {_costs(split, bp)}: {saved:.0%} less than '
+                f'{_costs(baseline, bp)}.'
+            )
+            if as_good:
+                return _parts_first(min(as_good, key=_memory), bp, advice)
+        else:
+            advice = f'{advice} {_does_not_pay(split, saved)}'
+    return _parts_last(min(parts, key=_memory, default=None), bp, advice)
 
 
-def _in_parts(overview: MemoryOverview, bp: Variant) -> str:
-    """What BP takes at least if the batch may be cut, which it may not be everywhere."""
-    rows = [row for row in overview.rows if len(row.report.blocks) == 1 and row.parts > 1]
-    best = min(rows, key=lambda row: row.total, default=None)
-    if best is None:
-        return ''
-    cost = f'{mebibytes(best.total)} MiB and {best.flops / bp.flops:.2f} x'
-    return f' Where BatchNorm may see parts of a batch, {best.name} takes {cost} its arithmetic.'
-
-
-def _for_the_lowest_peak(bp: Variant, checkpointing: Variant, splits: list[Variant]) -> str:
-    baseline = f'BP with checkpointing, {_costs(checkpointing, bp)}'
-    best = min(splits, key=lambda row: row.report.peak, default=None)
-    if best is None:
-        return f'for less memory take {baseline}.'
-    saved = _saved(best, checkpointing)
-    if saved < WORTH:
-        return f'for less memory take {baseline}. {_does_not_pay(best, saved)}'
-    return (
-        f'the least memory takes {best.name}, {_costs(best, bp)}: {saved:.0%} less than {baseline}.'
-    )
-
-
-def _within(limit: float, bp: Variant, checkpointing: Variant, splits: list[Variant]) -> str:
-    """The advice for a budget in bytes, given the splits that fit in it."""
-    if bp.report.peak <= limit:
+def _for_a_budget(limit: float, rows: list[Variant], bp: Variant) -> str:
+    if bp.total <= limit:
         return f'take BP, which fits ({_size(bp)}): nothing needs to be saved.'
-    best = min(splits, key=lambda row: (row.report.flops, row.report.peak), default=None)
-    baseline = f'BP with checkpointing, {_costs(checkpointing, bp)}'
-    if checkpointing.report.peak > limit:
-        if best is None:
-            return f'no split fits, nor does {baseline}. Take a smaller batch.'
-        saved = _saved(best, checkpointing)
-        if saved < WORTH:
-            return f'take a smaller batch with {baseline}. {_does_not_pay(best, saved)}'
-        return f'take {best.name}, {_costs(best, bp)}. It fits, and {baseline}, does not.'
-    advice = f'take {baseline}. It fits, with the weights of BP'
-    if best is None:
-        return f'{advice}; no split fits.'
-    less = round(1 - best.report.flops / checkpointing.report.flops, 3)
+    smallest = min(_kinds(rows)[0], key=_memory)
+    whole, parts, split = (
+        min(kind, key=_arithmetic, default=None)
+        for kind in _kinds([row for row in rows if row.total <= limit])
+    )
+    if whole is not None:
+        advised, advice = _whole_fits(whole, split, bp)
+    else:
+        advised, advice = _whole_does_not_fit(smallest, split, bp)
+    if parts is not None and (advised is None or advised is split and _is_no_slower(parts, split)):
+        return _parts_first(parts, bp, advice)
+    return _parts_last(parts, bp, advice)
+
+
+def _whole_fits(whole: Variant, split: Variant | None, bp: Variant) -> tuple[Variant, str]:
+    """What to take where BP fits with the whole batch, and the sentences on it."""
+    advice = f'take {_costs(whole, bp)}. It fits, with the weights of BP'
+    if split is None:
+        return whole, f'{advice}; no split fits.'
+    less = round(1 - split.flops / whole.flops, 3)
     if less <= 0:
-        return f'{advice}, at less arithmetic than any split that fits.'
+        return whole, f'{advice}, at no more arithmetic than any split that fits.'
     if less < WORTH:
-        return f'{advice}. {best.name} fits with {less:.0%} less arithmetic: it does not pay.'
-    return (
-        f'take {best.name}, {_costs(best, bp)}: {less:.0%} less arithmetic than {baseline}, '
-        'which fits too and has the weights of BP.'
+        less = f'{split.name} fits with {less:.0%} less arithmetic: it does not pay.'
+        return whole, f'{advice}. {less}'
+    return split, (
+        f'take {_costs(split, bp)}: {less:.0%} less arithmetic than {_costs(whole, bp)}, which '
+        'fits too and has the weights of BP.'
     )
 
 
-def _saved(row: Variant, checkpointing: Variant) -> float:
-    """The share of the peak of BP with checkpointing that a row does without."""
-    return round(1 - row.report.peak / checkpointing.report.peak, 3)
+def _whole_does_not_fit(
+    smallest: Variant, split: Variant | None, bp: Variant
+) -> tuple[Variant | None, str]:
+    """What to take where BP needs more with the whole batch, ``smallest`` the least."""
+    baseline = _costs(smallest, bp)
+    if split is None:
+        return None, f'no split fits, nor does {baseline}. Take a smaller batch.'
+    saved = _saved(split, smallest)
+    if saved < WORTH:
+        return None, f'take a smaller batch with {baseline}. {_does_not_pay(split, saved)}'
+    return split, f'take {_costs(split, bp)}. It fits, and {baseline}, does not.'
+
+
+def _parts_first(parts: Variant, bp: Variant, advice: str) -> str:
+    return (
+        f'take {_costs(parts, bp)}, if BatchNorm may see smaller batches or there is none. If the '
+        f'batch must stay whole: {advice}'
+    )
+
+
+def _parts_last(parts: Variant | None, bp: Variant, advice: str) -> str:
+    if parts is None:
+        return advice
+    return f'{advice} Where BatchNorm may see smaller batches, there is {_costs(parts, bp)}.'
+
+
+def _kinds(rows: list[Variant]) -> tuple[list[Variant], list[Variant], list[Variant]]:
+    """BP with the whole batch, BP with the batch in parts, and splits."""
+    plain = [row for row in rows if len(row.report.blocks) == 1]
+    splits = [row for row in rows if len(row.report.blocks) > 1]
+    return [r for r in plain if r.parts == 1], [r for r in plain if r.parts > 1], splits
+
+
+def _memory(row: Variant) -> tuple[int, int]:
+    return row.total, row.flops
+
+
+def _arithmetic(row: Variant) -> tuple[int, int, int]:
+    # Fewer parts are fewer operations, and closer to the whole batch.
+    return row.flops, row.parts, row.total
+
+
+def _is_no_slower(row: Variant, other: Variant) -> bool:
+    return row.flops <= other.flops
+
+
+def _saved(row: Variant, baseline: Variant) -> float:
+    """The share of the memory of another row that a row does without."""
+    return round(1 - row.total / baseline.total, 3)
 
 
 def _does_not_pay(best: Variant, saved: float) -> str:
@@ -94,8 +135,11 @@ def _does_not_pay(best: Variant, saved: float) -> str:
 
 
 def _costs(row: Variant, bp: Variant) -> str:
-    return f'{_size(row)} and {row.report.flops / bp.report.flops:.2f} x the arithmetic of BP'
+    copies = ' and copies' if row.report.host else ''
+    arithmetic = f'{row.flops / bp.flops:.2f} x the arithmetic of BP'
+    return f'{row.name}, {_size(row)} and {arithmetic}{copies}'
 
 
 def _size(row: Variant) -> str:
-    return f'{mebibytes(row.report.peak)} MiB'
+    host = ' (device and host)' if row.report.host else ''
+    return f'{mebibytes(row.total)} MiB{host}'

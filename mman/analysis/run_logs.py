@@ -20,7 +20,7 @@ def read_starts(run: str, file: str) -> list[list[dict]]:
     """
     folder = Path(run)
     if not folder.is_dir():
-        raise UserError(f'run {run!r} should be an existing folder, a work dir of tools/train.py')
+        raise UserError(f'run {run!r} should be an existing folder, a work dir of mman train')
     # Their names are times, so that their order is that of the starts.
     paths = [folder / file] if (folder / file).is_file() else sorted(folder.glob(f'*/{file}'))
     if not paths:

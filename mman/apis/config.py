@@ -252,11 +252,16 @@ def set_loader_defaults(cfg: Config) -> None:
     """Give dataloaders the defaults that mmpretrain's configs count on.
 
     mmengine's own collate function returns lists of images; mmpretrain's
-    tools batch them, so its dataset configs say nothing of it.
+    tools batch them, so its dataset configs say nothing of it. A config that
+    inherits ``mman::...`` says there whose name its function has, and the
+    Runner would hand that to the function.
     """
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if loader is not None:
             loader.setdefault('collate_fn', {'type': 'default_collate'})
+            for function in ('collate_fn', 'worker_init_fn'):
+                if isinstance(loader.get(function), dict):
+                    loader[function].pop('_scope_', None)
             loader.setdefault('pin_memory', torch.cuda.is_available())
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)

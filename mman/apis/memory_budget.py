@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mman.models.classifiers.block_costs import BlockCosts
 from mman.models.recompute import Recompute
 from mman.models.splitters import LocalBlockSplitter
-from mman.models.splitters.search import least_arithmetic, smallest_peak
+from mman.models.splitters.search import cheapest, smallest_peak
 from mman.registry import TASK_UTILS
 from mman.utils import UserError
 from mman.utils.signature import check_keys
@@ -168,6 +168,8 @@ class _Search:
             )
         self.whole = [len(self.units) - 1]
         self.bp = self.predict(batch_size, self.whole, 'none')
+        trained = sum(p.nbytes for p in self.model.parameters() if p.requires_grad)
+        self.state_per_byte = self.bp.optimizer / trained
 
     def candidates(self, batch_size: int, limit: int) -> Iterator[tuple[int, list[int], str]]:
         """(arithmetic, ends, recompute) of splits.
@@ -178,7 +180,7 @@ class _Search:
         for value, costs, count in self._choices(batch_size):
             ends = self._within(costs, count, limit)
             if ends is not None:
-                yield sum(costs.flops(*span) for span in _spans(ends)), ends, value
+                yield _flops(costs, ends), ends, value
 
     def advice(self, batch_size: int, limit: int) -> str:
         """The largest batch that fits, or that none does."""
@@ -220,14 +222,37 @@ class _Search:
         return self.predict(batch_size, ends, value), value
 
     def _within(self, costs: BlockCosts, count: int, limit: int) -> list[int] | None:
-        """Least arithmetic within a limit on everything, what all heads hold included."""
+        """Little arithmetic within a limit on everything, what all heads hold included.
+
+        If any split is estimated to fit, so is the one returned.
+        """
+        smallest = self._smallest_heads(costs, count, limit)
+        if smallest is None:
+            return None
+        most = limit - self._steady(costs, smallest)
+        while True:
+            ends = cheapest(costs, count, self.stem, most, costs.flops)
+            if ends is None or _flops(costs, ends) >= _flops(costs, smallest):
+                return smallest
+            if self._estimate(costs, ends) <= limit:
+                return ends
+            # What its heads hold is too much: others have other peaks.
+            most = _peak(costs, ends) - 1
+
+    def _smallest_heads(self, costs: BlockCosts, count: int, limit: int) -> list[int] | None:
+        """Of the splits within the limit, one whose heads hold the least."""
+        last = len(self.units) - 1
+
+        def held(start: int, end: int) -> float:
+            return 0 if end == last else self._held(costs, start, end)
+
         blocks = limit - self._steady(costs, self.whole)
         while True:
-            ends = least_arithmetic(costs, count, self.stem, blocks)
-            excess = 0 if ends is None else self._estimate(costs, ends) - limit
-            if excess <= 0:
+            ends = cheapest(costs, count, self.stem, blocks, held)
+            if ends is None or self._estimate(costs, ends) <= limit:
                 return ends
-            blocks = _peak(costs, ends) - excess
+            # With smaller blocks the heads hold no less.
+            blocks = limit - self._steady(costs, ends)
 
     def _estimate(self, costs: BlockCosts, ends: list[int]) -> int:
         """Estimated peak bytes of the whole iteration."""
@@ -235,17 +260,24 @@ class _Search:
 
     def _steady(self, costs: BlockCosts, ends: list[int]) -> int:
         """What is alive whichever block runs: weights, optimizer, the loader's batch."""
-        trained = sum(p.nbytes for p in self.model.parameters() if p.requires_grad)
-        state_per_byte = self.bp.optimizer / trained
-        heads = [costs.head(*span) for span in _spans(ends)[:-1]]
+        heads = sum(self._held(costs, *span) for span in _spans(ends)[:-1])
         # A byte a pixel.
         images = costs.batch_size * math.prod(self.model.input_shape)
         plain = self.bp.parameters + self.bp.buffers + self.bp.optimizer + images
-        return plain + int(sum(head.state + state_per_byte * head.trained for head in heads))
+        return plain + int(heads)
+
+    def _held(self, costs: BlockCosts, start: int, end: int) -> float:
+        """Bytes of the head of a block and its state of the optimizer."""
+        head = costs.head(start, end)
+        return head.state + self.state_per_byte * head.trained
 
 
 def _peak(costs: BlockCosts, ends: list[int]) -> int:
     return max(costs.peak(*span) for span in _spans(ends))
+
+
+def _flops(costs: BlockCosts, ends: list[int]) -> int:
+    return sum(costs.flops(*span) for span in _spans(ends))
 
 
 def _spans(ends: list[int]) -> list[tuple[int, int]]:

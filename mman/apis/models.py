@@ -60,7 +60,7 @@ def _named(cfg: Config) -> str:
 
 
 def load_weights(
-    model: nn.Module, checkpoint: str, aux_heads: bool = False, unsafe: bool = False
+    model: nn.Module, checkpoint: str, aux_heads: bool = False, unsafe_load: bool = False
 ) -> Mapping[str, Any]:
     """Load a checkpoint that fits the model exactly.
 
@@ -69,7 +69,7 @@ def load_weights(
         checkpoint (str): A file, or another place that mmengine loads from.
         aux_heads (bool): Whether it must have the aux heads. Defaults to
             False: it has all of them or none.
-        unsafe (bool): Whether a checkpoint may run code. Defaults to False.
+        unsafe_load (bool): Whether a checkpoint may run code. Defaults to False.
 
     Returns:
         Mapping: The checkpoint's ``meta``.
@@ -78,7 +78,7 @@ def load_weights(
         UserError: If it cannot be read or does not fit; the model is then as
             it was.
     """
-    content = read_checkpoint(checkpoint, unsafe)
+    content = read_checkpoint(checkpoint, unsafe_load)
     needed = aux_heads or any(name.startswith(AUX_HEADS) for name in content['state_dict'])
     weights = fitting_weights(
         model,
@@ -92,12 +92,12 @@ def load_weights(
     return content['meta']
 
 
-def read_checkpoint(path: str, unsafe: bool = False) -> dict[str, Any]:
+def read_checkpoint(path: str, unsafe_load: bool = False) -> dict[str, Any]:
     """A checkpoint, on the CPU, with its weights as ``state_dict``, and ``meta``.
 
     Args:
         path (str): A file, or another place that mmengine loads from.
-        unsafe (bool): Whether it may run code. Defaults to False.
+        unsafe_load (bool): Whether it may run code. Defaults to False.
 
     Raises:
         UserError: If it is missing, damaged, could run code, or holds no
@@ -106,7 +106,7 @@ def read_checkpoint(path: str, unsafe: bool = False) -> dict[str, Any]:
     path = os.fspath(path)
     if '://' not in path and not Path(path).expanduser().is_file():
         raise UserError(f'checkpoint {path!r} should be a local file')
-    restrict_loading(unsafe)
+    restrict_loading(unsafe_load)
     try:
         content = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
     except UserError:

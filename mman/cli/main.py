@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mman
+from mman.utils.errors import one_line_errors
 
 TOOLS = Path(mman.__file__).parent / '.mim' / 'tools'
 #: Scripts below ``tools/`` by the name of the command.
@@ -51,8 +52,10 @@ def main() -> None:
         'command', choices=COMMANDS, metavar='COMMAND', help='what to do, see below'
     )
     args = parser.parse_args(sys.argv[1:2] or ['--help'])
-    sys.argv = [f'mman {args.command}', *sys.argv[2:]]
-    runpy.run_path(str(TOOLS / COMMANDS[args.command]), run_name='__main__')
+    parser.prog = f'mman {args.command}'
+    sys.argv = [parser.prog, *sys.argv[2:]]
+    with one_line_errors(parser):
+        sys.exit(runpy.run_path(str(TOOLS / COMMANDS[args.command]))['main']())
 
 
 def _summaries() -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What a config changed since a checkpoint was saved, and what of it a resume does not follow."""
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
@@ -12,6 +13,8 @@ from mman.utils.errors import UserError
 _PROGRESS = ('last_step', 'base_values', 'verbose')
 # A part of the first rate that trains nothing; schedules compute their 0 in floating point.
 _NOTHING = 1e-9
+# What a resume restores, and what it is.
+_STATES = dict(optimizer=(Mapping,), message_hub=(Mapping,), param_schedulers=(Mapping, list))
 _ANEW = 'start from its weights, with load_from and without --resume'
 
 
@@ -23,9 +26,11 @@ def resume_changes(runner: Runner, checkpoint: Mapping) -> Iterator[str]:
         checkpoint (Mapping): What it resumes from.
 
     Raises:
-        UserError: If the optimizer is of another type, or the rate would stay 0.
+        UserError: If a state is none, the optimizer is of another type, or the rate would
+            stay 0.
     """
     name = f'checkpoint {runner._load_from!r}'
+    _check_states(checkpoint, name)
     saved = dict(_parts(checkpoint.get('optimizer') or {}, 'param_groups'))
     ours = dict(_parts(runner.optim_wrapper.state_dict(), 'param_groups'))
     pairs = [
@@ -48,6 +53,18 @@ def resume_changes(runner: Runner, checkpoint: Mapping) -> Iterator[str]:
     yield from _schedule_changes(runner, checkpoint, name)
     if 0 < checkpoint['meta']['iter'] < runner.train_loop.max_iters:
         yield from _end_of_schedule(checkpoint, name, [theirs for _, theirs in pairs])
+
+
+def _check_states(checkpoint: Mapping, name: str) -> None:
+    for key, kinds in _STATES.items():
+        # A training without optimizers or schedules saves none; logs are always there.
+        value = checkpoint.get(key, {} if key != 'message_hub' else None)
+        if not isinstance(value, kinds):
+            words = ' or a list' if list in kinds else ''
+            raise UserError(
+                f'{name} cannot be resumed: {key}={reprlib.repr(value)} should be a dict{words}; '
+                f'{_ANEW}'
+            )
 
 
 def _schedule_changes(runner: Runner, checkpoint: Mapping, name: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ import torch
 from mmengine.fileio import LocalBackend, register_backend
 
 from .atomic_file import sealed, write_atomically
-from .checkpoint import safe_globals
+from .checkpoint import UNSAFE, safe_globals
 from .errors import UserError
 from .safe_loading import weights_only_is_forced
 
@@ -46,5 +46,5 @@ def _check_loads(obj: bytes, filepath: str) -> None:
         raise UserError(
             f'checkpoint {filepath!r} was not written: it could not be loaded again '
             f'({str(error).splitlines()[0]}). A hook put more than tensors, numbers, text and '
-            'containers into it; change that, or train with --unsafe-load'
+            f'containers into it; change that, or train with {UNSAFE}'
         ) from error

@@ -12,6 +12,8 @@ from mmengine.runner.checkpoint import get_torch_safe_globals
 from .atomic_file import require_whole
 from .errors import UserError
 
+#: What loads files that can run code: the option of commands, the argument of functions.
+UNSAFE = '--unsafe-load (in Python: unsafe_load=True)'
 _STATISTICS = ('min', 'max', 'mean', 'current')
 
 
@@ -36,7 +38,7 @@ def safe_globals() -> list:
 def load_from_local(
     filename: str,
     map_location: Any = None,
-    advice: str = 'If you trust where it comes from, load it with --unsafe-load',
+    advice: str = f'If you trust where it comes from, load it with {UNSAFE}',
 ) -> Any:
     """mmengine's loader of local files, without its fall-back to plain unpickling.
 

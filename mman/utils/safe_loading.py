@@ -10,7 +10,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from yaml.constructor import FullConstructor
 
-from .checkpoint import load_from_local, safe_globals
+from .checkpoint import UNSAFE, load_from_local, safe_globals
 from .errors import UserError
 from .remote_checkpoint import load_from_http
 
@@ -83,12 +83,12 @@ def restrict_loading(unsafe: bool | None = None) -> None:
         # What the user set, not what was set here.
         forced = os.environ.get(_FORCE, '0') if _before is None else _before[-1]
         if forced.lower() in _TRUE:
-            raise UserError(f'--unsafe-load contradicts {_FORCE}={forced}: drop one')
+            raise UserError(f'{UNSAFE} contradicts {_FORCE}={forced}: drop one')
         _lift()
     elif _is_set(_FORBID):
         raise UserError(
             f'{_FORBID}={os.environ[_FORBID]} asks for unsafe loading: unset it, or say so with '
-            '--unsafe-load'
+            f'{UNSAFE}'
         )
     else:
         _before = _before or (

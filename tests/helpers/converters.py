@@ -8,16 +8,10 @@ from mman.apis import get_model
 from tests.helpers.trained_digits import PATH
 
 
-def error_of(result):
-    """The one line that a user's mistake ends in."""
-    assert result.code == 2 and 'Traceback' not in result.errors, result
-    return result.errors.strip().splitlines()[-1]
-
-
 def succeeded(result):
     """What a tool printed that came to its end."""
-    assert not result.code, result.errors
-    return result.out
+    assert not result.returncode, result.stderr
+    return result.stdout
 
 
 def plain_digits(weights):

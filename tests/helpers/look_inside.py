@@ -14,16 +14,6 @@ ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 'configs/man/resnet20_k10_digits.py'
 
 
-def assert_one_error(result, *named):
-    """The tool ended in one line that has all of ``named`` in it."""
-    assert result.code == 2, result.out + result.errors
-    assert 'Traceback' not in result.errors
-    last = result.errors.strip().splitlines()[-1]
-    assert ': error: ' in last
-    for text in named:
-        assert text in last, last
-
-
 def small_config(**changes):
     """A config of the small model of the generic tests, with some keys replaced."""
     wrapper = dict(

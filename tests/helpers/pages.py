@@ -12,7 +12,8 @@ PAGES = sorted(path for path in DOCS.rglob('*.md') if '_build' not in path.parts
 README = ROOT / 'README.md'
 
 _FENCE = re.compile(r'^```(\w*)\n(.*?)^```', re.MULTILINE | re.DOTALL)
-_INLINE = re.compile(r'`((?:python|mman|tools/\S+\.sh) [^`\n]+)`')
+_INLINE = re.compile(r'`((?:python|mman) [^`\n]+)`')
+_COMMAND = re.compile(r'(?:^|\s)mman ([a-z][\w-]*)(.*)')
 _PYTHON = re.compile(r'(?:^|\s)python ((?:tools|benchmarks)/\S+\.py)(.*)')
 
 
@@ -42,15 +43,11 @@ def shell_lines(path: Path) -> list[str]:
 
 
 def tool_calls(path: Path) -> list[tuple[str, str]]:
-    """(tool, arguments) of every call of a tool on a page, in blocks and in the text."""
+    """(script, arguments) of every command on a page, in blocks and in the text."""
     calls = []
     for line in [*shell_lines(path), *_INLINE.findall(prose(path))]:
-        found = _PYTHON.search(line)
-        if found:
-            calls.append((found[1], found[2]))
-        command = re.match(r'mman ([\w-]+)(.*)', line)
-        if command:
-            calls.append((f'tools/{COMMANDS[command[1]]}', command[2]))
+        calls += _PYTHON.findall(line)
+        calls += [(f'tools/{COMMANDS[name]}', rest) for name, rest in _COMMAND.findall(line)]
     return calls
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -29,11 +28,7 @@ def run_tool(name, *args, timeout=300, cwd=None):
 
 
 def call_tool(name, *args):
-    """Run ``tools/<name>`` inside this process.
-
-    Returns:
-        SimpleNamespace: ``code``, ``out`` and ``errors``.
-    """
+    """Run ``tools/<name>`` inside this process."""
     tool = ROOT / 'tools' / name
     out, errors, code = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
@@ -43,12 +38,14 @@ def call_tool(name, *args):
             runpy.run_path(str(tool), run_name='__main__')
         except SystemExit as stop:
             code = stop.code
-    return SimpleNamespace(code=code, out=out.getvalue(), errors=errors.getvalue())
+    return subprocess.CompletedProcess(args, code or 0, out.getvalue(), errors.getvalue())
 
 
-def last_error(result):
-    """The one line that a user's mistake ends in."""
+def one_error(result, *named):
+    """The one line that a user's mistake ends in, with all of ``named`` in it."""
     assert result.returncode == 2, result.stdout + result.stderr
     assert 'Traceback' not in result.stderr, result.stderr
     (line,) = [line for line in result.stderr.splitlines() if ': error: ' in line]
+    for text in named:
+        assert text in line, line
     return line

@@ -100,8 +100,8 @@ def test_the_tool_prints_and_writes(tmp_path):
     table = tmp_path / 'plan.csv'
     arguments = ['configs/man/resnet20_k10_digits.py', '--stages', 4, '--csv', table]
     result = call_tool('analysis_tools/plan_pipeline.py', *arguments)
-    assert result.code == 0, result.errors
-    assert 'The pipeline ' in result.out and 'Assumed: 15 TFLOP/s' in result.out
+    assert result.returncode == 0, result.stderr
+    assert 'The pipeline ' in result.stdout and 'Assumed: 15 TFLOP/s' in result.stdout
     rows = list(csv.DictReader(table.open()))
     assert [int(row['stage']) for row in rows] == [0, 1, 2, 3]
     assert int(rows[-1]['last_block']) == 9

@@ -41,7 +41,7 @@ def test_a_config_that_inherits_itself(written):
 def test_keys_that_are_taken_are_not_warned_of(capsys):
     dataset = 'train_dataloader.dataset'
     options = {'pretrained.checkpoint': 'x', 'custom_hooks': [], f'{dataset}.indices': 7}
-    load_config(CONFIG, options)
+    load_config(CONFIG, options | {'default_hooks.checkpoint.save_best': 'auto'})
     assert not capsys.readouterr().err
     load_config(CONFIG, {f'{dataset}.indicess': 7})
     assert f"{dataset}.indicess: the config has no 'indicess' there" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """The command `mman`, and what it takes to start it."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ sys.argv = {argv!r}
 try:
     {call}
 except SystemExit as stop:
-    assert stop.code == {code}, stop.code
+    assert (stop.code or 0) == {code}, stop.code
 heavy = {{'torch', 'mmpretrain', 'matplotlib', 'mman.apis'}} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -59,6 +60,19 @@ def test_arguments_are_parsed_before_anything_heavy_is_imported(argv, code):
     program = LIGHT.format(argv=argv, code=code, call=call)
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.full
+def test_ctrl_c_ends_a_command_in_one_line():
+    command = ['plan', 'man/resnet20_k10_digits', '--batch', '4']
+    program = [sys.executable, '-c', 'from mman.cli.main import main; main()', *command]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
+        # It has begun to predict.
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read().splitlines()
+    assert process.returncode == 130
+    assert told[-1] == 'mman plan: interrupted' and 'Traceback' not in ''.join(told)
 
 
 def test_import_mman_imports_no_torch():

@@ -1,6 +1,7 @@
 """What a resumed training does not take from its config is said in one line, or refused."""
 
 import pytest
+import torch
 
 from mman.utils import UserError
 
@@ -59,6 +60,21 @@ def test_changes_are_said(resumed):
 def test_another_optimizer_is_refused(resumed):
     with pytest.raises(UserError, match='another optimizer, without betas, eps: set optim_wrapper'):
         resumed(1, optimizer=dict(type='Adam', lr=0.05))
+
+
+@pytest.mark.parametrize(
+    ('key', 'right'),
+    [
+        ('optimizer', 'a dict'),
+        ('message_hub', 'a dict'),
+        ('param_schedulers', 'a dict or a list'),
+    ],
+)
+def test_states_that_are_none_are_refused(resumed, tmp_path, key, right):
+    path = tmp_path / 'run' / 'epoch_1.pth'
+    torch.save(torch.load(path, weights_only=False) | {key: 5}, path)
+    with pytest.raises(UserError, match=f'cannot be resumed: {key}=5 should be {right}; start'):
+        resumed(1)
 
 
 def test_a_schedule_at_its_end(resumed):

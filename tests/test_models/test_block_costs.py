@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mman.apis.memory_prediction import predict_memory
 from mman.models.classifiers.block_costs import BlockCosts
 from mman.models.recompute import Recompute
-from mman.models.splitters.search import least_arithmetic, smallest_peak
+from mman.models.splitters.search import cheapest, smallest_peak
 from mman.registry import MODELS
 from mman.utils import UserError
 from tests.helpers.settings import RECOMPUTED, in_tiers, model_cfg
@@ -94,7 +94,7 @@ def _check_searches(table, num_blocks, stem):
     assert flops(found) == min(flops(ends) for ends in splits if peak(ends) == best)
     for limit in range(10):
         within = [flops(ends) for ends in splits if peak(ends) <= limit]
-        found = least_arithmetic(table, num_blocks, stem, limit)
+        found = cheapest(table, num_blocks, stem, limit, table.flops)
         assert (found is None) == (not within)
         if within:
             assert found in splits and peak(found) <= limit and flops(found) == min(within)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.helpers.look_inside import assert_one_error, digits_config, picture_size, save_model
-from tests.helpers.run_tool import call_tool
+from tests.helpers.look_inside import digits_config, picture_size, save_model
+from tests.helpers.run_tool import call_tool, one_error
 from tests.helpers.trained_digits import write_pictures
 
 ANALYSIS, PICTURES = 'analysis_tools', 'visualization'
@@ -58,8 +58,8 @@ def placed(folder, tmp_path, args):
 @pytest.mark.parametrize(('tool', 'args', 'printed'), CALLS, ids=[tool for tool, *_ in CALLS])
 def test_a_tool_does_its_work(folder, tmp_path, tool, args, printed):
     result = call_tool(tool, *placed(folder, tmp_path, args))
-    assert result.code == 0, result.errors
-    assert printed in result.out
+    assert result.returncode == 0, result.stderr
+    assert printed in result.stdout
     if 'new.png' in args:
         assert min(picture_size(tmp_path / 'new.png')) > 100
     if 'new.csv' in args:
@@ -79,5 +79,5 @@ ERRORS = [
 @pytest.mark.usefixtures('loading_state')
 @pytest.mark.parametrize(('tool', 'args', 'named'), ERRORS)
 def test_a_mistake_ends_in_one_line(folder, tmp_path, tool, args, named):
-    assert_one_error(call_tool(tool, *placed(folder, tmp_path, args)), *named)
+    one_error(call_tool(tool, *placed(folder, tmp_path, args)), *named)
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from mman.apis.models import build_local_model
 from mman.apis.places import LOCK
 from mman.datasets import Digits
 from mman.utils.checkpoint import load_from_local
-from tests.helpers.run_tool import call_tool
+from tests.helpers.run_tool import call_tool, one_error
 from tests.helpers.tables import cells, csv_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,14 +85,14 @@ def weights(project, name):
 @pytest.mark.slow
 def test_a_failed_run_is_told_and_the_others_go_on(project, first):
     ended, text = first
-    assert ended.code == 1 and 'Traceback' not in ended.errors
-    last = ended.errors.strip().splitlines()[-1]
+    assert ended.returncode == 1 and 'Traceback' not in ended.stderr
+    last = ended.stderr.strip().splitlines()[-1]
     assert f'{NAMES[1]} failed, see' in last and last.endswith('output.txt')
     output = (project / 'out' / NAMES[1] / 'output.txt').read_text()
     assert 'is in use by another training' in output.splitlines()[-1]
     table = {row['method']: row for row in cells(text)}
     assert table['greedy']['top-1 error, %'] == 'failed'
-    assert text in ended.out
+    assert text in ended.stdout
     for name, method in zip(NAMES[::2], ('bp', 'man_greedy'), strict=True):
         assert table[method]['top-1 error, %'] == f'{100 - result(project, name)["top1"]:.2f}'
 
@@ -127,8 +127,8 @@ def test_a_second_start_does_what_is_left(project, first):
         (stopped / name).unlink()
     (stopped / 'last_checkpoint').write_text(str(stopped / 'epoch_1.pth'))
     again = compare(project)
-    assert again.code == 0, again.errors
-    assert '3 runs, 1 of them done' in again.errors
+    assert again.returncode == 0, again.stderr
+    assert '3 runs, 1 of them done' in again.stderr
     assert kept.stat().st_mtime_ns == before
     resumed = result(project, NAMES[2])
     assert resumed['resumed'] and resumed['top1'] == accuracy
@@ -151,10 +151,7 @@ def test_another_recipe_is_refused_and_nothing_changes(project, first):
     out = project / 'out'
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*')}
     ended = compare(project, '--cfg-options', 'train_cfg.max_epochs=3')
-    assert ended.code == 2
-    (line,) = [line for line in ended.errors.splitlines() if ': error: ' in line]
-    for text in ('bp_k1_seed4.py', 'train_cfg.max_epochs=2', 'would be 3', '--work-dir'):
-        assert text in line
+    one_error(ended, 'bp_k1_seed4.py', 'train_cfg.max_epochs=2', 'would be 3', '--work-dir')
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*')} == before
 
 
@@ -166,10 +163,5 @@ def test_another_recipe_is_refused_and_nothing_changes(project, first):
     ],
 )
 def test_bad_input_ends_in_one_error(args, named):
-    ended = run_tool(*args, cwd=ROOT)
-    assert ended.code == 2 and not (ROOT / 'absent').exists()
-    assert 'Traceback' not in ended.errors
-    last = ended.errors.strip().splitlines()[-1]
-    assert 'compare_methods.py: error: ' in last
-    for text in named:
-        assert text in last
+    one_error(run_tool(*args, cwd=ROOT), 'compare_methods.py: error: ', *named)
+    assert not (ROOT / 'absent').exists()

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mman.apis import get_model
-from tests.helpers.converters import error_of, succeeded
-from tests.helpers.run_tool import call_tool
+from tests.helpers.converters import succeeded
+from tests.helpers.run_tool import call_tool, one_error
 from tests.helpers.trained_digits import CONFIG, write_pictures
 
 
@@ -43,5 +43,5 @@ def test_a_run(files, tmp_path, tool, arguments, said):
 
 def test_an_error_is_one_line(files, tmp_path):
     arguments = (CONFIG, files['OURS'], tmp_path / 'x.pth', '--format', 'timm')
-    line = error_of(call_tool('model_converters/export_weights.py', *arguments))
+    line = one_error(call_tool('model_converters/export_weights.py', *arguments))
     assert "format='timm': backbone CIFARResNet" in line

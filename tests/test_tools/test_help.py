@@ -23,10 +23,10 @@ def test_the_tools_are_found():
 @pytest.mark.parametrize('script', SCRIPTS, ids=str)
 def test_help(script):
     result = call_tool(script, '--help')
-    assert result.code == 0 and not result.errors
+    assert result.returncode == 0 and not result.stderr
     docstring = ast.get_docstring(ast.parse((ROOT / 'tools' / script).read_text()))
     purpose = docstring.split('\n\n')[0]
-    assert ' '.join(purpose.split()) in ' '.join(result.out.split())
+    assert ' '.join(purpose.split()) in ' '.join(result.stdout.split())
 
 
 @pytest.mark.parametrize('script', SCRIPTS, ids=str)

@@ -149,9 +149,11 @@ def _await_checkpoint(training, tmp_path):
     assert os.getpgid(training.pid) == training.pid
 
 
-@pytest.mark.parametrize(('persistent', 'sample'), [(True, 100), (False, 50)])
-def test_a_signal_to_all_processes_spares_the_workers(server, tmp_path, persistent, sample):
-    """Schedulers and launchers send it to the whole group; the worker holds the next batch."""
+@pytest.mark.parametrize(
+    ('number', 'persistent', 'sample'), [(signal.SIGTERM, True, 100), (signal.SIGINT, False, 50)]
+)
+def test_a_signal_to_all_processes_spares_the_workers(server, tmp_path, number, persistent, sample):
+    """Schedulers, launchers and terminals signal the group; the worker holds the next batch."""
     arguments = [CONFIG, '--work-dir', tmp_path / 'work', '--seed', 3, '--cfg-options']
     loader = [f'train_dataloader.persistent_workers={persistent}']
     # A worker of one epoch counts from its beginning. The second epoch waits for the sample.
@@ -160,24 +162,27 @@ def test_a_signal_to_all_processes_spares_the_workers(server, tmp_path, persiste
     workers = ['train_dataloader.num_workers=1']
     training = server.start(tmp_path / 'log.txt', *arguments, *loader, *pause, *workers)
     _await_checkpoint(training, tmp_path)
-    os.killpg(training.pid, signal.SIGTERM)
+    os.killpg(training.pid, number)
     assert training.wait() == EXIT_CODE, training.output
     assert 'preempted.pth' in files(tmp_path)
+    assert f'stopped by {number.name}' in training.output.strip().splitlines()[-1]
+    assert 'Traceback' not in training.output
 
 
 def test_a_second_signal_ends_at_once(server, tmp_path):
-    """Its first is noted; an iteration that waits for data never ends."""
+    """Its first is noted, and told for Ctrl-C; an iteration that waits for data never ends."""
     log = tmp_path / 'log.txt'
     slow = 'train_dataloader.dataset.pipeline.1.pause_at=100'
     training = server.start(log, CONFIG, '--work-dir', tmp_path / 'work', '--cfg-options', slow)
     _await_checkpoint(training, tmp_path)
-    os.kill(training.pid, signal.SIGTERM)
+    os.kill(training.pid, signal.SIGINT)
     # Passed on by a launcher: the same request.
-    os.kill(training.pid, signal.SIGTERM)
+    os.kill(training.pid, signal.SIGINT)
     time.sleep(1.5)
     os.kill(training.pid, 0)
     before = time.monotonic()
-    os.kill(training.pid, signal.SIGTERM)
-    assert training.wait() == -signal.SIGTERM
+    os.kill(training.pid, signal.SIGINT)
+    assert training.wait() == -signal.SIGINT
     assert time.monotonic() - before < 5
     assert 'Traceback' not in training.output
+    assert training.output.count('Ctrl-C again ends at once') == 1

@@ -81,7 +81,7 @@ def test_payload_is_refused_by_name(malicious):
     with pytest.raises(UserError) as error:
         load_checkpoint(torch.nn.Linear(2, 2), str(path))
     assert str(path) in str(error.value)
-    assert '--unsafe-load' in str(error.value)
+    assert 'load it with --unsafe-load (in Python: unsafe_load=True)' in str(error.value)
     assert '\n' not in str(error.value)
     assert not trace.exists()
 

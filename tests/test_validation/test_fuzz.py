@@ -20,7 +20,7 @@ from tests.helpers.config_fuzz import (
     sample,
     untouched,
 )
-from tests.helpers.run_tool import last_error, run_tool
+from tests.helpers.run_tool import one_error, run_tool
 from tests.helpers.wrong_configs import WRONG, spoilt
 
 
@@ -89,5 +89,5 @@ def test_the_tool_prints_one_line_and_ends_with_2(tmp_path):
     path = tmp_path / 'spoilt.json'
     path.write_text(json.dumps(mutation.apply()))
     result = run_tool('train.py', path, '--work-dir', tmp_path / 'work')
-    assert "did you mean 'Digits'?" in last_error(result)
+    assert "did you mean 'Digits'?" in one_error(result)
     assert not (tmp_path / 'work').exists()

@@ -19,9 +19,9 @@ def main() -> None:
     """Write the picture, and the numbers if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman.analysis.block_losses import draw_losses, read_losses, write_losses
-
     with one_line_errors(parser):
+        from mman.analysis.block_losses import draw_losses, read_losses, write_losses
+
         records = read_losses(args.run)
         if args.csv:
             write_losses(args.csv, records)

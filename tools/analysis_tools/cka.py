@@ -24,18 +24,18 @@ def main() -> None:
     """Write the picture, and the numbers if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.analysis.cka import compare_blocks, draw_cka, model_name, write_cka
-    from mman.analysis.inspection import loaded_model
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.analysis.cka import compare_blocks, draw_cka, model_name, write_cka
+        from mman.analysis.inspection import loaded_model
+
         device = args.device or cli.best_device()
         cfg = apis.load_config(args.config, args.cfg_options)
         pairs = [(cfg, args.checkpoint)]
         if args.other:
             pairs.append((apis.load_config(args.other[0]), args.other[1]))
         models = [
-            (model_name(c, path), loaded_model(c, path, device, unsafe=args.unsafe_load))
+            (model_name(c, path), loaded_model(c, path, device, unsafe_load=args.unsafe_load))
             for c, path in pairs
         ]
         found = compare_blocks(cfg, models, args.images, args.unbiased)

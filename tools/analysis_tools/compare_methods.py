@@ -30,12 +30,12 @@ def main() -> int:
     """Train, measure, and write everything; 1 if a run has failed."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.analysis.comparison.compare import compare_methods
-
     # Ended by a signal, it takes its trainings along.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with one_line_errors(parser):
+        from mman import apis
+        from mman.analysis.comparison.compare import compare_methods
+
         cfg = apis.load_config(args.config, args.cfg_options)
         rest = (args.methods, args.num_blocks, args.seeds, args.jobs)
         rounds = None if args.no_time else args.rounds

@@ -19,11 +19,11 @@ def main() -> None:
     """Print the table, and write the picture and the numbers if places are given."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.analysis.early_exits import draw_exits, exit_table, measure_exits, write_exits
-    from mman.analysis.inspection import loaded_model
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.analysis.early_exits import draw_exits, exit_table, measure_exits, write_exits
+        from mman.analysis.inspection import loaded_model
+
         device = args.device or cli.best_device()
         cfg = apis.load_config(args.config, args.cfg_options)
         model = loaded_model(cfg, args.checkpoint, device, True, args.unsafe_load)

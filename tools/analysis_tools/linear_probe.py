@@ -21,14 +21,14 @@ def main() -> None:
     """Print the table, and write the picture and the numbers if places are given."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.analysis.inspection import loaded_model
-    from mman.analysis.linear_probes import draw_probes, probe_blocks, probe_text, write_probes
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.analysis.inspection import loaded_model
+        from mman.analysis.linear_probes import draw_probes, probe_blocks, probe_text, write_probes
+
         device = args.device or cli.best_device()
         cfg = apis.load_config(args.config, args.cfg_options)
-        model = loaded_model(cfg, args.checkpoint, device, unsafe=args.unsafe_load)
+        model = loaded_model(cfg, args.checkpoint, device, unsafe_load=args.unsafe_load)
         found = probe_blocks(cfg, model, args.images)
         print(probe_text(found))
         if args.csv:

@@ -28,10 +28,10 @@ def main() -> None:
     """Print the plan, and write its stages if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.analysis import pipeline_plan
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.analysis import pipeline_plan
+
         cfg = apis.load_config(args.config, args.cfg_options)
         assumptions = pipeline_plan.Assumptions(args.tflops, args.launch_us, args.gbits)
         plan = pipeline_plan.plan_pipeline(cfg, args.stages, args.replicas, args.batch, assumptions)

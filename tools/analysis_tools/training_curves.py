@@ -25,14 +25,14 @@ def main() -> None:
     """Write the picture, and the numbers if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman.analysis.training_curves import (
-        curve_text,
-        draw_curves,
-        read_curves,
-        write_curves,
-    )
-
     with one_line_errors(parser):
+        from mman.analysis.training_curves import (
+            curve_text,
+            draw_curves,
+            read_curves,
+            write_curves,
+        )
+
         curves = read_curves(args.runs, args.keys)
         if args.csv:
             write_curves(args.csv, curves)

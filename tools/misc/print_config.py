@@ -21,10 +21,10 @@ def main() -> None:
     """Print the config, and save it if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.apis.places import write_errors
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.apis.places import write_errors
+
         cfg = apis.load_config(args.config, args.cfg_options)
         print(cfg.pretty_text)
         if args.save_path:

@@ -15,10 +15,10 @@ def main() -> None:
     """Print the block table and the totals."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.analysis.splits import split_text
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.analysis.splits import split_text
+
         print(split_text(apis.load_config(args.config, args.cfg_options)))
 
 

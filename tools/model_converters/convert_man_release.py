@@ -23,9 +23,9 @@ def main() -> None:
     """Convert and write, and say what was left out."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman.export import convert_man_release
-
     with one_line_errors(parser):
+        from mman.export import convert_man_release
+
         print(convert_man_release(args.checkpoint, args.out, args.config))
 
 

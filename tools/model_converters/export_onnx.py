@@ -15,10 +15,10 @@ def main() -> None:
     """Export, compare, and write."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.export import export_onnx
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.export import export_onnx
+
         cfg = apis.load_config(args.config, args.cfg_options)
         pixels = args.input == 'pixels'
         print(export_onnx(cfg, args.checkpoint, args.out, pixels, args.images))

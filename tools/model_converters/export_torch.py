@@ -22,10 +22,10 @@ def main() -> None:
     """Export, compare, and write."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.export import export_torch
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.export import export_torch
+
         cfg = apis.load_config(args.config, args.cfg_options)
         pixels = args.input == 'pixels'
         print(export_torch(cfg, args.checkpoint, args.out, args.how, pixels, args.images))

@@ -23,10 +23,10 @@ def main() -> None:
     """Convert, compare, and write."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.export import export_weights
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.export import export_weights
+
         cfg = apis.load_config(args.config, args.cfg_options)
         print(export_weights(cfg, args.checkpoint, args.out, args.format, args.images))
 

@@ -26,9 +26,9 @@ def main() -> None:
     """Publish, then print where."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman.export import publish_model
-
     with one_line_errors(parser):
+        from mman.export import publish_model
+
         print(publish_model(args.checkpoint, args.out, args.weights, args.keep_aux_heads))
 
 

@@ -22,10 +22,10 @@ def main() -> None:
     """Write the picture."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.analysis.samples import draw_samples, read_samples
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.analysis.samples import draw_samples, read_samples
+
         cfg = apis.load_config(args.config, args.cfg_options)
         images, names = read_samples(cfg, args.images, args.seed)
         draw_samples(args.out, images, names, f'{Path(args.config).stem}, seed {args.seed}')

@@ -24,11 +24,11 @@ def main() -> None:
     """Write the picture."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.analysis.feature_maps import block_maps, draw_maps, read_image
-    from mman.analysis.inspection import loaded_model
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.analysis.feature_maps import block_maps, draw_maps, read_image
+        from mman.analysis.inspection import loaded_model
+
         device = args.device or cli.best_device()
         cfg = apis.load_config(args.config, args.cfg_options)
         model = loaded_model(cfg, args.checkpoint, device, None, args.unsafe_load)

@@ -20,10 +20,10 @@ def main() -> None:
     """Write the picture, and the numbers if a place is given."""
     parser = build_parser()
     args = parser.parse_args()
-    from mman import apis
-    from mman.analysis import schedules
-
     with one_line_errors(parser):
+        from mman import apis
+        from mman.analysis import schedules
+
         cfg = apis.load_config(args.config, args.cfg_options)
         length, found = schedules.read_schedules(cfg, args.epoch_length)
         if args.csv:

@@ -48,7 +48,7 @@ class Run:
 
     @property
     def config(self) -> Path:
-        """Its config, as tools/train.py takes it."""
+        """Its config, as ``mman train`` takes it."""
         return self.folder / 'configs' / f'{self.name}.py'
 
     @property

@@ -1,4 +1,5 @@
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -39,6 +40,8 @@ class CheckpointHook(_CheckpointHook):
 
     preempted = 'preempted.pth'
 
+    # Whoever reads the signature finds mmengine's keys.
+    @wraps(_CheckpointHook.__init__)
     def __init__(self, **kwargs):
         # mmengine keeps what it does not know for the first save, which would fail on it.
         known = signature_of(_CheckpointHook).parameters

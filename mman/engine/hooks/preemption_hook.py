@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 import torch.distributed as dist
-from mmengine.dist import is_distributed
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -18,23 +18,24 @@ from mman.utils.preempted import Preempted
 from ..pipeline import mesh_of
 from .checkpoint_hook import CheckpointHook
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 # Seconds in which signals are one request: a launcher passes on what its processes got already.
 _ONE_REQUEST = 1.0
+_STOPPING = b'stopping, with a checkpoint; Ctrl-C again ends at once\n'
 
 
 @HOOKS.register_module()
 class PreemptionHook(Hook):
-    """Stop at SIGTERM or SIGUSR1 with a checkpoint, exit code 75.
+    """Stop at SIGTERM, SIGUSR1 or SIGINT (Ctrl-C) with a checkpoint, exit code 75.
 
     The current iteration is finished, ``preempted.pth`` saved, and
     :class:`mman.utils.preempted.Preempted` raised. At the end of an epoch the
     regular checkpoint is saved first. A validation is finished, unless a
     checkpoint of this very iteration is there already. A second signal, from
     one second after the first on, ends the process at once as it would without
-    this hook. Workers of the data loaders ignore both signals unless the training
-    itself sends them: a scheduler may signal every process, and the iteration
-    needs its data.
+    this hook. Workers of the data loaders ignore these signals unless the training
+    itself sends them: a scheduler or a terminal may signal every process, and the
+    iteration needs its data. A signal that the process ignored before stays ignored.
 
     With several processes, one that got the signal is enough: they agree once
     per interval, by an all-reduce of one number on the CPU. In a pipeline the
@@ -70,7 +71,7 @@ class PreemptionHook(Hook):
         if not self._active:
             runner.logger.warning(
                 "PreemptionHook: without default_hooks.checkpoint=dict(type='CheckpointHook', ...) "
-                'SIGTERM and SIGUSR1 end the training at once, and nothing is saved'
+                'SIGTERM, SIGUSR1 and Ctrl-C end the training at once, and nothing is saved'
             )
             return
         if is_distributed():
@@ -85,7 +86,8 @@ class PreemptionHook(Hook):
                 loader._get_iterator = partial(_start_workers, loader._get_iterator)
         # Python allows handlers in the main thread alone.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            heeded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._note) for number in heeded}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, *args, **kwargs) -> None:
         """Stop within an epoch."""
@@ -123,6 +125,9 @@ class PreemptionHook(Hook):
         """Called at a signal, between two steps of Python."""
         if self._first is None:
             self._first = number, time.monotonic()
+            if number == signal.SIGINT and is_main_process():
+                # Not by print, which the signal may have interrupted.
+                os.write(2, _STOPPING)
         elif time.monotonic() - self._first[1] > _ONE_REQUEST:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
@@ -162,7 +167,8 @@ def _start_workers(get_iterator: Callable[[], Iterator]) -> Iterator:
 
 def _start_worker(start: Callable[[int], None] | None, worker_id: int) -> None:
     """Start a worker that heeds only the SIGTERM of the training itself, which ends it so."""
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for number in (signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     # macOS does not tell who sent a signal; there the worker ends.
     if not hasattr(signal, 'sigwaitinfo'):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

@@ -28,28 +28,36 @@ def smallest_peak(costs: Costs, num_blocks: int, stem: str) -> list[int]:
         stem (str): 'own' or 'fused', as in :class:`.LocalBlockSplitter`.
     """
     best, _ = _search(costs, num_blocks, stem, costs.peak, max)
-    return least_arithmetic(costs, num_blocks, stem, best)
+    return cheapest(costs, num_blocks, stem, best, costs.flops)
 
 
-def least_arithmetic(costs: Costs, num_blocks: int, stem: str, limit: float) -> list[int] | None:
-    """Ends of ``num_blocks`` blocks with the least arithmetic within a limit.
+def cheapest(
+    costs: Costs,
+    num_blocks: int,
+    stem: str,
+    limit: float,
+    price: Callable[[int, int], float],
+) -> list[int] | None:
+    """Ends of ``num_blocks`` blocks of the smallest sum of prices within a limit.
 
     Args:
         costs (Costs): Of the network to cut.
         num_blocks (int): K.
         stem (str): 'own' or 'fused'.
         limit (float): The most bytes a block may peak at.
+        price (Callable): Of a block, from its first and last unit: ``costs.flops``
+            for the least arithmetic.
 
     Returns:
         list[int] | None: Numbers of the last units, or None if no split is
         within the limit.
     """
 
-    def flops(start: int, end: int) -> float:
+    def priced(start: int, end: int) -> float:
         within = costs.peak(start, end) <= limit
-        return costs.flops(start, end) if within else float('inf')
+        return price(start, end) if within else float('inf')
 
-    total, ends = _search(costs, num_blocks, stem, flops, lambda a, b: a + b)
+    total, ends = _search(costs, num_blocks, stem, priced, lambda a, b: a + b)
     return ends if total < float('inf') else None
 
 
