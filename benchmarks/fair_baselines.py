@@ -110,13 +110,13 @@ def table(records: list[dict]) -> str:
     return markdown_table(lines)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+def build_parser(about: str = __doc__, measured: str = 'every row') -> argparse.ArgumentParser:
+    """The arguments of a benchmark of all rows, and what of them can be measured."""
+    parser = argparse.ArgumentParser(description=about.split('\n\n')[0])
     parser.add_argument('case', choices=CASES, metavar='CASE', help=', '.join(CASES))
     parser.add_argument('--batch', type=cli.at_least(16), default=128, help='images [128]')
     parser.add_argument('--only', nargs='+', metavar='NAME', help='rows beside the first [all]')
-    parser.add_argument('--measure', action='store_true', help='run every row on the CPU too')
+    parser.add_argument('--measure', action='store_true', help=f'run {measured} on the CPU too')
     parser.add_argument('--out', type=cli.new_file('.json'), help='file for the raw output')
     return parser
 
@@ -133,6 +133,11 @@ def main() -> None:
             cli.tell(f'predicting {row.name}')
             records.append(record(row, args.batch, args.measure))
     print(f'{args.case}, batch {args.batch}:\n\n{table(records)}\n\n{PARTS_NOTE}')
+    write_records(args, records)
+
+
+def write_records(args: argparse.Namespace, records: list[dict]) -> None:
+    """Write the raw output, if ``--out`` names a file."""
     if args.out:
         content = dict(settings=vars(args), **environment(), records=records)
         with open(args.out, 'w') as file:

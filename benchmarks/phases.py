@@ -4,12 +4,10 @@ One at a time is the worst of K trainings of a block each: with the blocks befor
 running, and on features of them that were cached.
 """
 
-import argparse
-import json
 from collections.abc import Iterator, Sequence
 
-from common import CONFIGS, environment, prepare
-from fair_baselines import CASES, Row, rows
+from common import CONFIGS, prepare
+from fair_baselines import Row, build_parser, rows, write_records
 from mmengine.config import Config
 
 from mman.analysis.tables import markdown_table, mebibytes
@@ -99,20 +97,9 @@ def table(found: list[dict]) -> str:
     return markdown_table(lines)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
-    parser.add_argument('case', choices=CASES, metavar='CASE', help=', '.join(CASES))
-    parser.add_argument('--batch', type=cli.at_least(16), default=128, help='images [128]')
-    parser.add_argument('--only', nargs='+', metavar='NAME', help='local methods [all]')
-    parser.add_argument('--measure', action='store_true', help='run the worst block on the CPU too')
-    parser.add_argument('--out', type=cli.new_file('.json'), help='file for the raw output')
-    return parser
-
-
 def main() -> None:
     """Predict every row, print the table and write the file."""
-    parser = build_parser()
+    parser = build_parser(__doc__, 'the worst block')
     args = parser.parse_args()
     with one_line_errors(parser):
         prepare('phases')
@@ -129,10 +116,7 @@ def main() -> None:
             found.append(_record(row.name, [report], [row.cfg], args.batch, None))
             found[-1]['multiply_adds'] *= row.parts
     print(f'{args.case}, batch {args.batch}:\n\n{table(found)}')
-    if args.out:
-        content = dict(settings=vars(args), **environment(), records=found)
-        with open(args.out, 'w') as file:
-            file.write(json.dumps(content) + '\n')
+    write_records(args, found)
 
 
 if __name__ == '__main__':
