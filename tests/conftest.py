@@ -10,6 +10,7 @@ os.environ.setdefault('ATEN_CPU_CAPABILITY', 'avx2')
 os.environ.setdefault('ONEDNN_MAX_CPU_ISA', 'AVX2')
 
 import random  # noqa: E402
+import signal  # noqa: E402
 import subprocess  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -21,6 +22,10 @@ from mmengine.runner import checkpoint  # noqa: E402
 from mman.registry import register_all_modules  # noqa: E402
 from mman.utils import safe_loading  # noqa: E402
 from tests.helpers.train_server import TrainServer  # noqa: E402
+
+# Tests started in the background of a shell ignore Ctrl-C, and so would the programs they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -163,11 +163,10 @@ TOKENS = {
         pytest.param({**TOKENS, 'model.memory_format': 'channels_last'}, None, marks=full),
         pytest.param({'model.aux_head': MAN, **IN_MEMORY}, None, marks=full),
         pytest.param({'train_dataloader.num_workers': 2}, None, marks=full),
-        pytest.param({'model.train_blocks': [3]}, None, marks=full),
     ],
     ids=[
         *('greedy', 'images', 'no images', 'channels_last', 'bfloat16', 'tokens', 'in memory'),
-        *('workers', 'last block'),
+        'workers',
     ],
 )
 def test_training_is_that_without_a_cache(tmp_path, keys, stored):
