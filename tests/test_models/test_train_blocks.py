@@ -117,3 +117,39 @@ def test_an_optimizer_of_a_block_that_rests_is_refused():
     message = r'optim_wrapper.blocks has the key 2, but that block rests: .* is \[0\]'
     with pytest.raises(UserError, match=message):
         make_runner(model, blocks={2: dict(optimizer=dict(lr=0.1))})
+
+
+def test_blocks_that_rest_in_train_mode_normalise_by_the_batch():
+    """The statistics of block 0 move; its parameters stay."""
+    torch.manual_seed(0)
+    model = MODELS.build(dict(_cfg([1]), resting_mode='train')).train()
+    model.init_weights()
+    other, data = copy.deepcopy(model), random_batch()
+    norms = [m for m in model.local_blocks[0].modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms and all(norm.training for norm in norms)
+    step(make_runner(model), data)
+    x, _ = other.first_input(copy.deepcopy(data))
+    with torch.no_grad():
+        for layer in other.local_blocks[0].layers:
+            x = layer.train()(x)
+    for name, value in other.local_blocks[0].state_dict().items():
+        assert torch.equal(model.local_blocks[0].state_dict()[name], value), name
+    with pytest.raises(UserError, match="model.resting_mode='off' should be 'eval' or 'train'"):
+        MODELS.build(dict(_cfg([1]), resting_mode='off'))
+
+
+def test_classes_are_predicted_after_a_block():
+    torch.manual_seed(0)
+    model = MODELS.build(dict(_cfg(None), predict_at=1)).eval()
+    data = random_batch()
+    x = model.data_preprocessor(copy.deepcopy(data), False)['inputs']
+    with torch.no_grad():
+        for block in model.local_blocks[:2]:
+            for layer in block.layers:
+                x = layer(x)
+        scores = model.aux_heads[1].fc(x.mean((2, 3)))
+        found = model.test_step(data)
+    assert [int(sample.pred_label) for sample in found] == scores.argmax(1).tolist()
+    torch.testing.assert_close(torch.stack([s.pred_score for s in found]), scores.softmax(1))
+    with pytest.raises(UserError, match='model.predict_at: block 7 is no early exit of this model'):
+        MODELS.build(dict(_cfg(None), predict_at=7))
