@@ -165,21 +165,26 @@ def run_rank(rank: int, world: int, job: dict, folder: str) -> None:
         times = slept(cfg, job['name'], job['seconds'], job['iterations'], world)
         sent = {}
     else:
-        ways = {
-            PIPELINE: lambda model: LocalPipelineParallel(model, world),
-            PER_BLOCK: lambda model: LocalDistributedDataParallel(
-                model, 'flat', min(4, model.num_blocks)
-            ),
-        }
-        share = world if job['name'] == PER_BLOCK else 1
-        wrap = ways.get(job['name'], lambda model: model)
-        training = Pipeline(cfg, wrap, job['batch'] // share)
-        times = training.run(job['iterations'] + 3)[3:]
-        stage = getattr(training.model, 'stage', None)
-        links = [link for link in (stage and (stage.upstream, stage.downstream)) or () if link]
-        sent = {type(link).__name__: link.bytes_sent() for link in links}
+        times, sent = real(cfg, job, world)
     Path(folder, f'rank{rank}.json').write_text(json.dumps(dict(times=times, sent=sent)))
-    dist.destroy_process_group()
+    apis.leave_processes()
+
+
+def real(cfg: Config, job: dict, world: int) -> tuple[list[float], dict[str, int]]:
+    """Times of iterations that compute, and the bytes that each link has sent."""
+    ways = {
+        PIPELINE: lambda model: LocalPipelineParallel(model, world),
+        PER_BLOCK: lambda model: LocalDistributedDataParallel(
+            model, 'flat', min(4, model.num_blocks)
+        ),
+    }
+    share = world if job['name'] == PER_BLOCK else 1
+    wrap = ways.get(job['name'], lambda model: model)
+    training = Pipeline(cfg, wrap, job['batch'] // share)
+    times = training.run(job['iterations'] + 3)[3:]
+    stage = getattr(training.model, 'stage', None)
+    links = [link for link in (stage and (stage.upstream, stage.downstream)) or () if link]
+    return times, {type(link).__name__: link.bytes_sent() for link in links}
 
 
 def run(job: dict, world: int) -> dict:

@@ -17,7 +17,8 @@ data_preprocessor = dict(
         64.4,
     ],
     to_rgb=False,
-    type='BatchAugmentDataPreprocessor')
+    type='BatchAugmentDataPreprocessor',
+)
 data_root = 'data/cifar10'
 dataset_type = 'CIFAR10'
 default_hooks = dict(
@@ -34,19 +35,20 @@ default_hooks = dict(
     reproduce=dict(type='ReproduceHook'),
     resume_state=dict(type='ResumeStateHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    timer=dict(type='IterTimerHook'))
+    timer=dict(type='IterTimerHook'),
+)
 default_scope = 'mman'
 env_cfg = dict(
     cudnn_benchmark=False,
     dist_cfg=dict(backend='nccl', timeout=600),
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0))
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+)
 load_from = None
 log_level = 'INFO'
 log_processor = dict(by_epoch=True)
 model = dict(
     backbone=dict(depth=20, type='CIFARResNet'),
-    head=dict(
-        in_channels=64, init_cfg=None, num_classes=10, type='LinearClsHead'),
+    head=dict(in_channels=64, init_cfg=None, num_classes=10, type='LinearClsHead'),
     input_shape=(
         3,
         16,
@@ -57,14 +59,14 @@ model = dict(
     save_on_cpu=False,
     splitter=dict(num_blocks=1, type='LocalBlockSplitter'),
     train_blocks=None,
-    type='LocalImageClassifier')
-model_wrapper_cfg = dict(
-    type='mman.engine.wrappers.LocalDistributedDataParallel')
+    type='LocalImageClassifier',
+)
+model_wrapper_cfg = dict(type='mman.engine.wrappers.LocalDistributedDataParallel')
 optim_wrapper = dict(
     constructor='BlockOptimWrapperConstructor',
-    optimizer=dict(
-        lr=0.1, momentum=0.9, nesterov=True, type='SGD', weight_decay=0.0001),
-    type='BlockOptimWrapper')
+    optimizer=dict(lr=0.1, momentum=0.9, nesterov=True, type='SGD', weight_decay=0.0001),
+    type='BlockOptimWrapper',
+)
 param_scheduler = dict(ramp_epochs=1, ramp_start=0.01, type='RampCosineLR')
 randomness = dict(deterministic=False, seed=0)
 resume = False
@@ -78,13 +80,16 @@ test_dataloader = dict(
             serialize_data=False,
             split='test',
             type='CIFAR10',
-            verify=False),
+            verify=False,
+        ),
         pool=2,
-        type='InMemoryDataset'),
+        type='InMemoryDataset',
+    ),
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(shuffle=False, type='DefaultSampler'))
-test_evaluator = dict(topk=(1, ), type='Accuracy')
+    sampler=dict(shuffle=False, type='DefaultSampler'),
+)
+test_evaluator = dict(topk=(1,), type='Accuracy')
 test_pipeline = []
 train_cfg = dict(by_epoch=True, max_epochs=15, val_interval=5)
 train_dataloader = dict(
@@ -96,12 +101,15 @@ train_dataloader = dict(
             serialize_data=False,
             split='train',
             type='CIFAR10',
-            verify=False),
+            verify=False,
+        ),
         pool=2,
-        type='InMemoryDataset'),
+        type='InMemoryDataset',
+    ),
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(shuffle=True, type='DefaultSampler'))
+    sampler=dict(shuffle=True, type='DefaultSampler'),
+)
 train_pipeline = []
 val_cfg = dict()
 val_dataloader = dict(
@@ -113,17 +121,22 @@ val_dataloader = dict(
             serialize_data=False,
             split='test',
             type='CIFAR10',
-            verify=False),
+            verify=False,
+        ),
         pool=2,
-        type='InMemoryDataset'),
+        type='InMemoryDataset',
+    ),
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(shuffle=False, type='DefaultSampler'))
-val_evaluator = dict(topk=(1, ), type='Accuracy')
+    sampler=dict(shuffle=False, type='DefaultSampler'),
+)
+val_evaluator = dict(topk=(1,), type='Accuracy')
 vis_backends = [
     dict(type='LocalVisBackend'),
 ]
 visualizer = dict(
-    type='UniversalVisualizer', vis_backends=[
+    type='UniversalVisualizer',
+    vis_backends=[
         dict(type='LocalVisBackend'),
-    ])
+    ],
+)
