@@ -159,6 +159,7 @@ SPECIAL = {
     'channels-last': ('man', dict(model=dict(memory_format='channels_last'))),
     'recompute': ('manpp', dict(model=dict(recompute='all'))),
     'tokens': ('manpp-two-units', dict(backbone='vit')),
+    'tokens-pre-step': ('manpp-two-units', dict(backbone='vit', timing='pre_step')),
     'views': ('man-greedy', dict(backbone='swin')),
 }
 CASES = {method: (method, {}) for method in METHODS} | BEFORE | SPECIAL
