@@ -23,3 +23,4 @@ comparison = dict(
     ],
     seeds=[0],
 )
+del _DGL
