@@ -348,8 +348,12 @@ def test_a_row_without_runs_is_marked():
     [{}, {'bp_k1': {0: 1.0}}, {name: {0: 1.0, 1: 1.0} for name in ('bp_k1', 'greedy_k4')}],
 )
 def test_pictures_open(tmp_path, errors):
-    draw_comparison(tmp_path / 'a.png', *made_up(errors), 'a')
+    found, rows = made_up(errors)
+    draw_comparison(tmp_path / 'a.png', found, rows, 'a')
     assert picture_size(tmp_path / 'a.png') == (1350, 900)
+    rows[0]['seconds_per_iteration'] = 0.5
+    draw_comparison(tmp_path / 'a.png', found, rows, 'a')
+    assert picture_size(tmp_path / 'a.png') == (1950, 900)
 
 
 def test_trainings_end_with_who_looks_after_them(tmp_path, monkeypatch):
