@@ -155,12 +155,12 @@ def _blocks(stem):
 
 
 def test_the_name_says_what_is_inside():
-    """{arch}_k{K}[-{variant}]_{dataset}"""
+    """{arch}_k{K}[-{variant}]_{dataset}[-{size}px]"""
     for path in PATHS:
         cfg = _read(path)
         assert path.stem.split('_')[0] == arch_name(cfg.model.backbone), path
         data = dict(ImageFolder='folder').get(cfg.dataset_type, cfg.dataset_type.lower())
-        assert path.stem.split('_')[-1] == data, path
+        assert path.stem.split('_')[-1].removesuffix('-16px') == data, path
         assert cfg.model.splitter.num_blocks == _blocks(path.stem), path
 
 
@@ -180,7 +180,7 @@ def test_recipes():
     """METHOD: batch, learning rate and epochs of every data set."""
     for path in PATHS:
         cfg = _read(path)
-        if path.stem.endswith(('digits', 'imagenet', 'folder', 'fashionmnist')):
+        if path.stem.endswith(('digits', 'imagenet', 'folder', 'fashionmnist', '16px')):
             continue
         stl = 'stl10' in path.stem
         assert cfg.train_dataloader.batch_size == (128 if stl else 1024)

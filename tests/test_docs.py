@@ -7,9 +7,12 @@ import json
 import re
 import runpy
 import sys
+from pathlib import Path
 from statistics import median
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mman.analysis.baselines import BASELINES
 from mman.cli.main import main
@@ -271,9 +274,12 @@ def test_the_readme_is_short():
 def test_the_readme_trains_and_predicts(root):
     (snippet,) = pages.snippets_of(README)
     assert len(snippet.split('\n')) <= 12
+    image = np.load(ROOT / 'tests' / 'data' / 'cifar10_16px.npy')[1]
+    Image.fromarray(image.repeat(8, axis=0).repeat(8, axis=1)).save('photo.png')
     printed = []
     exec(snippet, {'print': printed.append})
-    assert printed == ['0']
+    assert printed == ['airplane']
+    assert Path('work_dirs/python/epoch_5.pth').is_file()
 
 
 # Columns of the tables of the page on results: file in benchmarks/records, and case in it.

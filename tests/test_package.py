@@ -31,6 +31,8 @@ cfg = get_config('mman::man/resnet20_k10_digits.py')
 assert cfg.model.type == 'LocalImageClassifier'
 assert len(get_model('man/resnet20_k10_digits').block_units) == 10
 assert load_config('own.py').model.splitter.num_blocks == 5
+for name in list_models(pretrained=True):
+    get_model(name, pretrained=True)
 """
 
 

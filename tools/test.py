@@ -9,7 +9,7 @@ from mman.utils.errors import one_line_errors
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
-    parser.add_argument('checkpoint', type=cli.existing_file, help='checkpoint file')
+    cli.add_checkpoint(parser)
     cli.add_run_arguments(parser)
     parser.add_argument(
         '--out',

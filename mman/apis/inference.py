@@ -16,6 +16,7 @@ from torch import nn
 from mman.models.classifiers import check_exits, exit_logits
 from mman.registry import DATASETS
 from mman.utils import UserError
+from mman.utils.packaged_weights import packaged_weights
 from mman.utils.safe_loading import restrict_loading
 
 from .config import load_config
@@ -31,7 +32,7 @@ Image = str | Path | np.ndarray
 
 def get_model(
     model: str | Config,
-    pretrained: str | None = None,
+    pretrained: str | bool | None = None,
     device: str | torch.device | None = None,
     aux_heads: bool = False,
 ) -> nn.Module:
@@ -44,8 +45,10 @@ def get_model(
     Args:
         model (str | Config): A name out of :func:`list_models`, the path of a
             config file, or a config.
-        pretrained (str | None): A local checkpoint, of training or published.
-            Defaults to None, weights as the modules draw them, before ``init_weights``.
+        pretrained (str | bool | None): A local checkpoint, of training or
+            published; or True, the weights that come with the name, as
+            ``list_models(pretrained=True)`` has them. Defaults to None,
+            weights as the modules draw them, before ``init_weights``.
         device (str | torch.device | None): Where to put it. Defaults to None,
             the CPU.
         aux_heads (bool): Whether the checkpoint must have the aux heads too,
@@ -59,6 +62,8 @@ def get_model(
             checkpoint is refused or does not fit exactly, or there is no such
             device.
     """
+    if pretrained is True:
+        pretrained = packaged_weights(model)
     cfg = copy.deepcopy(model) if isinstance(model, Config) else load_config(model)
     restrict_loading(unsafe=False)
     apply_memory_budget(cfg)
@@ -67,7 +72,7 @@ def get_model(
     # What the class of the test set says of itself, its classes for one.
     kind = _test_dataset(cfg).get('type')
     built._dataset_meta = {} if kind is None else dict(getattr(DATASETS.get(kind), 'METAINFO', {}))
-    if pretrained is not None:
+    if pretrained:
         meta = load_weights(built, pretrained, aux_heads)
         built._dataset_meta = meta.get('dataset_meta') or built._dataset_meta
     try:
@@ -83,6 +88,11 @@ def _test_dataset(cfg: Config) -> Mapping:
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset
+
+
+def _pools(cfg: Config) -> bool:
+    """Whether the test set averages pixels, so that pictures of any size are averaged too."""
+    return ((cfg.get('test_dataloader') or {}).get('dataset') or {}).get('pool', 1) > 1
 
 
 def image_files(path: str | Path) -> list[str]:
@@ -116,8 +126,8 @@ class ImageInferencer(ImageClassificationInferencer):
         model (str | Config | nn.Module): A name out of :func:`.list_models`,
             the path of a config file, a config, or what :func:`.get_model`
             returned.
-        pretrained (str | None): A local checkpoint. Defaults to None, which
-            only a model takes.
+        pretrained (str | bool | None): As of :func:`.get_model`. Defaults to
+            None, which only a model takes.
         device (str | torch.device | None): Defaults to None, the CPU, or where
             a model is.
         classes (Sequence[str] | None): Names of the classes. Defaults to None,
@@ -133,16 +143,18 @@ class ImageInferencer(ImageClassificationInferencer):
     def __init__(
         self,
         model: str | Config | nn.Module,
-        pretrained: str | None = None,
+        pretrained: str | bool | None = None,
         device: str | torch.device | None = None,
         classes: Sequence[str] | None = None,
         exit: int | None = None,
     ):
         restrict_loading(unsafe=False)
+        if pretrained is True:
+            pretrained = packaged_weights(model)
         if isinstance(model, nn.Module):
-            if pretrained is not None:
+            if pretrained:
                 load_weights(model, pretrained, aux_heads=exit is not None)
-        elif pretrained is None:
+        elif not pretrained:
             raise UserError(f'model {model!r} needs a checkpoint: give pretrained')
         else:
             model = get_model(model, pretrained, device, aux_heads=exit is not None)
@@ -178,6 +190,9 @@ class ImageInferencer(ImageClassificationInferencer):
 
     def _init_pipeline(self, cfg: Config) -> Compose:
         steps = list(_test_dataset(cfg).get('pipeline') or [dict(type='PackInputs')])
+        if _pools(cfg):
+            size = tuple(cfg.model.input_shape[:0:-1])
+            steps.insert(0, dict(type='Resize', scale=size, interpolation='area'))
         self._fixed_size = all(step['type'] in _KEEP_SIZE for step in steps)
         # Not the whole config: mmpretrain's method asks for this path of keys.
         loader = dict(dataset=dict(pipeline=steps))

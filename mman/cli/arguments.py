@@ -17,6 +17,10 @@ from mmengine.config import DictAction
 from mman.utils.errors import UserError
 from mman.utils.launchers import LAUNCHERS
 from mman.utils.new_file import check_new_file
+from mman.utils.packaged_weights import packaged_weights
+
+#: Stands for the weights that come with a config.
+PRETRAINED = 'pretrained'
 
 
 class OptionsAction(DictAction):
@@ -66,6 +70,23 @@ class DataAction(argparse.Action):
         namespace.cfg_options = {**namespace.cfg_options, 'image_folder.root': value}
 
 
+class CheckpointAction(argparse.Action):
+    """A checkpoint behind its config; the word ``pretrained`` for the weights in the package."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        try:
+            found = packaged_weights(namespace.config) if value == PRETRAINED else value
+        except UserError as error:
+            parser.error(str(error))
+        namespace.checkpoint = found
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add the checkpoint that goes with a config."""
+    text = f'of training, or published; or {PRETRAINED!r}, the weights that come with the config'
+    parser.add_argument('checkpoint', type=checkpoint, action=CheckpointAction, help=text)
+
+
 def export_parser(description: str, out: str, program: bool = True) -> argparse.ArgumentParser:
     """A parser of a config, a checkpoint, a new file and images to compare on.
 
@@ -75,7 +96,7 @@ def export_parser(description: str, out: str, program: bool = True) -> argparse.
         program (bool): Whether there is ``--input`` too. Defaults to True.
     """
     parser = config_parser(description)
-    parser.add_argument('checkpoint', type=existing_file, help='of training, or published')
+    add_checkpoint(parser)
     parser.add_argument('out', help=out)
     parser.add_argument(
         '--images', metavar='FOLDER', help='images to compare the export on [random pixels]'
@@ -123,7 +144,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every tool takes that loads a trained model."""
-    parser.add_argument('checkpoint', type=existing_file, help='checkpoint file')
+    add_checkpoint(parser)
     parser.add_argument(
         '--device', type=device, help='e.g. cpu or cuda:0 [cuda if there is a GPU, else cpu]'
     )
@@ -216,6 +237,11 @@ def existing_file(text: str) -> str:
     if '://' not in text and not Path(text).expanduser().is_file():
         raise argparse.ArgumentTypeError(f'{text!r} does not exist or is not a file')
     return text
+
+
+def checkpoint(text: str) -> str:
+    """Type of an argument that is an :func:`existing_file`, or :data:`PRETRAINED`."""
+    return text if text == PRETRAINED else existing_file(text)
 
 
 def new_file(*suffixes: str) -> Callable[[str], str]:

@@ -7,21 +7,25 @@ from pathlib import Path
 import mman
 
 from .errors import UserError
+from .packaged_weights import packaged_models
 
 #: In the repository a link to its folder ``configs``; an installed package holds the files.
 CONFIGS = Path(mman.__file__).parent / '.mim' / 'configs'
 _SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 
 
-def list_models(pattern: str | None = None) -> list[str]:
+def list_models(pattern: str | None = None, pretrained: bool = False) -> list[str]:
     """Names of the configs in the folder ``configs``, such as 'man/resnet20_k10_digits'.
 
     Args:
         pattern (str | None): What a name should start with; ``*`` stands for
             any characters, as in 'manpp/*imagenet'. Defaults to None, all.
+        pretrained (bool): Whether to list only those whose weights come with
+            the package. Defaults to False.
     """
     paths = (path.relative_to(CONFIGS) for path in CONFIGS.rglob('*.py'))
     names = [path.with_suffix('').as_posix() for path in paths if '_base_' not in path.parts]
+    names = packaged_models() if pretrained else names
     return sorted(fnmatch.filter(names, f'{pattern or ""}*'))
 
 
