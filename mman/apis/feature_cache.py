@@ -28,13 +28,14 @@ from mman.datasets.cached_features import (
 from mman.models import BatchAugmentDataPreprocessor
 from mman.models.classifiers.prefix import prefix_digest
 from mman.models.classifiers.resting import need_images
+from mman.utils.arguments import one_of
 from mman.utils.atomic_file import remove_leftovers
 from mman.utils.errors import UserError
 from mman.utils.random_state import unchanged_random_state
 from mman.utils.unwrap import unwrap
 from mman.validation import class_name, lazy_dataset
 from mman.validation.data import try_pipeline
-from mman.validation.values import check_call, one_of
+from mman.validation.values import check_call
 
 from .feature_writer import content_digest, write_view
 from .models import build_local_model, load_weights

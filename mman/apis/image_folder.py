@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from mman.datasets.image_folder import folder_classes
 from mman.utils import UserError
+from mman.utils.arguments import integer_from, should_be
 
 _KEYS = ('root', 'image_size', 'val_fraction', 'split_seed')
 _SMALLEST = 8
@@ -36,12 +37,9 @@ def apply_image_folder(cfg: Config) -> None:
     if unknown:
         raise UserError(f'image_folder.{unknown[0]} is unknown; it has {", ".join(_KEYS)}')
     size, root = section.get('image_size'), section.get('root')
-    if type(size) is not int or size < _SMALLEST:
-        raise UserError(
-            f'image_folder.image_size={size!r} should be an integer from {_SMALLEST} on'
-        )
+    integer_from(_SMALLEST, 'image_folder.image_size', size)
     if not isinstance(root, str) or not root:
-        raise UserError(f'image_folder.root={root!r} should be the path of a folder')
+        raise should_be('image_folder.root', root, 'the path of a folder')
     drawn = {key: section[key] for key in ('val_fraction', 'split_seed') if key in section}
     classes = folder_classes(root) if fileio.isdir(Path(root).expanduser()) else None
     for dataset in _datasets(cfg):

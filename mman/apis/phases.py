@@ -13,9 +13,9 @@ from mman.engine.hooks import CyclicBlocksHook
 from mman.models.classifiers import exit_blocks
 from mman.models.classifiers.checks import checked_train_blocks
 from mman.utils import UserError
+from mman.utils.arguments import dict_at, integer_from, should_be
 from mman.utils.signature import check_keys
 from mman.validation import class_name
-from mman.validation.values import dict_at, should_be
 
 from .largest_batch import largest_batch
 from .models import build_local_model
@@ -199,8 +199,7 @@ def _phase(cfg: Config, where: str, value: Mapping, num_blocks: int) -> Phase:
         length = lengths[key] = value.get(key, cfg.train_cfg.get(place))
         if length is None:
             continue
-        if type(length) is not int or length < 1:
-            raise should_be(f'{where}.{key}', length, 'an integer from 1 on')
+        integer_from(1, f'{where}.{key}', length)
         if place not in cfg.train_cfg:
             raise UserError(f'{where}.{key}={length} needs train_cfg.{place}, which is not there')
     _check_batch(cfg, where, value.get('batch_size'))

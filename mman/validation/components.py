@@ -9,11 +9,12 @@ from mmengine import registry as mmengine_registry
 from mmengine.registry import MODELS, Registry
 from mmengine.utils import get_object_from_string
 
+from mman.utils.arguments import should_be
 from mman.utils.build_errors import reason
 from mman.utils.errors import UserError
 from mman.utils.signature import TYPE_KEYS, check_keys, signature_of
 
-from .values import check_kinds, should_be
+from .values import check_kinds
 
 _ROOTS = [r for r in vars(mmengine_registry).values() if isinstance(r, Registry)]
 # Keys whose dicts are built as they are. Whoever builds those under others may take keys out.

@@ -12,13 +12,14 @@ from mmpretrain.engine import EMAHook
 from torch.utils.data import DataLoader
 
 from mman.engine.fault_tolerance import FAULT_TOLERANCE_HOOKS, RUNNER_HOOKS
+from mman.utils.arguments import should_be
 from mman.utils.errors import UserError
 from mman.utils.signature import signature_of
 
 from .components import Components
 from .optimizers import check_optim_wrapper, schedulers_of
 from .top_level import check_surroundings, check_top_level, near_miss
-from .values import check_call, should_be
+from .values import check_call
 
 # Keys of dicts with a type, and the type where there is none.
 _TYPED = {

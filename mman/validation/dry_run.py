@@ -17,6 +17,7 @@ from torch import nn
 from mman.engine.hooks import MomentumUpdateHook
 from mman.engine.pipeline import sharing_batches
 from mman.models.aux_heads import MomentumAuxHead
+from mman.utils.arguments import should_be
 from mman.utils.build_errors import named_errors, short
 from mman.utils.errors import UserError, few
 from mman.utils.random_state import unchanged_random_state
@@ -25,7 +26,6 @@ from mman.utils.unwrap import unwrap
 from .config import class_name
 from .data import NotRead, Unread, check_batches, lazy_dataset, try_pipeline, warn_of_size
 from .optimizers import schedulers_of
-from .values import should_be
 
 # Steps of a schedule that are tried.
 _STEPS = 1000

@@ -5,10 +5,11 @@ from typing import Any
 
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from mman.utils.arguments import dict_at, one_of, should_be
 from mman.utils.errors import UserError
 
 from .components import Components
-from .values import check_call, check_kinds, dict_at, one_of, should_be
+from .values import check_call, check_kinds
 
 _CLIPPING = dict(norm=clip_grad_norm_, value=clip_grad_value_)
 _BLOCKS = 'BlockOptimWrapperConstructor'

@@ -17,11 +17,12 @@ from mmengine.runner.checkpoint import (
 from mmengine.utils import is_installed
 from mmengine.utils.dl_utils import set_multi_processing
 
+from mman.utils.arguments import one_of, should_be
 from mman.utils.errors import UserError
 from mman.utils.launchers import LAUNCHERS
 from mman.utils.signature import signature_of
 
-from .values import check_call, kind_problem, one_of, should_be
+from .values import check_call, kind_problem
 
 #: What may stand before ``://`` and the path of a local file.
 LOCAL = ('file', 'local')

@@ -10,6 +10,7 @@ from enum import Enum
 from numbers import Integral, Number, Real
 from typing import Any
 
+from mman.utils.arguments import should_be
 from mman.utils.errors import UserError
 from mman.utils.signature import check_keys, signature_of
 
@@ -57,24 +58,6 @@ _FROM_ZERO = (
 _TO_ONE = '.optimizer.momentum'
 _ABOVE_ZERO = ('.max_norm', '.clip_value', 'dist_cfg.timeout')
 _ANY_LARGE = ('max_norm', 'clip_value', 'norm_type')
-
-
-def should_be(where: str, value: Any, right: str) -> UserError:
-    """The error of a value at a place in the config, with what would be right."""
-    return UserError(f'{where}={value!r} should be {right}')
-
-
-def dict_at(where: str, value: Any) -> Mapping:
-    """The value, which must be a dict."""
-    if not isinstance(value, Mapping):
-        raise should_be(where, value, 'a dict')
-    return value
-
-
-def one_of(where: str, value: Any, known: Iterable) -> None:
-    """Refuse a value that is none of those known."""
-    if value not in known:
-        raise should_be(where, value, f'one of {", ".join(map(str, known))}')
 
 
 def check_call(

@@ -4,6 +4,7 @@ from mmengine.runner import Runner
 
 from mman.registry import HOOKS
 from mman.utils import UserError
+from mman.utils.arguments import integer_from
 from mman.utils.unwrap import unwrap
 
 
@@ -27,8 +28,7 @@ class CyclicBlocksHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self, iters: int = 1):
-        if type(iters) is not int or iters < 1:
-            raise UserError(f'phases.iters={iters!r} should be an integer from 1 on')
+        integer_from(1, 'phases.iters', iters)
         self.iters = iters
         self._told = False
 

@@ -10,6 +10,7 @@ from mman.models.aux_heads import MomentumAuxHead
 from mman.models.classifiers import LocalBlock, LocalImageClassifier
 from mman.registry import HOOKS
 from mman.utils import UserError
+from mman.utils.arguments import one_of
 from mman.utils.unwrap import unwrap
 
 from ..optim import BackwardStepOptimWrapper
@@ -55,14 +56,8 @@ class MomentumUpdateHook(Hook):
                     f'{key}={value} of MomentumUpdateHook should be from 0 to below 1: it weighs '
                     'the old value, and 1 would never update'
                 )
-        if timing not in ('post_step', 'pre_step'):
-            raise UserError(
-                f"timing={timing!r} of MomentumUpdateHook should be 'post_step' or 'pre_step'"
-            )
-        if schedule not in ('cosine', 'linear'):
-            raise UserError(
-                f"schedule={schedule!r} of MomentumUpdateHook should be 'cosine' or 'linear'"
-            )
+        one_of('timing', timing, ('post_step', 'pre_step'), self)
+        one_of('schedule', schedule, ('cosine', 'linear'), self)
         self.decay = decay
         self.timing = timing
         self.end_decay = end_decay

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mman.registry import HOOKS
-from mman.utils import UserError
+from mman.utils.arguments import integer_from
 from mman.utils.preempted import Preempted
 
 from ..pipeline import mesh_of
@@ -55,10 +55,7 @@ class PreemptionHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self, interval: int = 1):
-        if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
-            raise UserError(
-                f'default_hooks.preemption.interval={interval!r} should be an integer from 1'
-            )
+        integer_from(1, 'default_hooks.preemption.interval', interval)
         self.interval = interval
         self._first: tuple[int, float] | None = None
         self._before: dict[int, object] = {}

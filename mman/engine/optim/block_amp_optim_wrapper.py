@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 
 from mman.registry import OPTIM_WRAPPERS
 from mman.utils import UserError
+from mman.utils.arguments import one_of
 
 from .block_optim_wrapper import BlockOptimWrapper
 from .loss_scaling import SCALERS, LossScale, SharedLossScaler, grad_scaler_arguments
@@ -64,10 +65,8 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
         clip_grad: dict | None = None,
     ):
         super().__init__(optimizer, accumulative_counts, clip_grad)
-        if dtype not in _DTYPES:
-            raise UserError(f"optim_wrapper.dtype={dtype!r} should be 'float16' or 'bfloat16'")
-        if overflow not in SCALERS:
-            raise UserError(f"optim_wrapper.overflow={overflow!r} should be 'per_block' or 'all'")
+        one_of('optim_wrapper.dtype', dtype, _DTYPES)
+        one_of('optim_wrapper.overflow', overflow, SCALERS)
         self.dtype = dtype
         self.overflow = overflow
         self.loss_scale = loss_scale

@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mman.models.classifiers import LocalBlock
 from mman.registry import MODEL_WRAPPERS
 from mman.utils import UserError
+from mman.utils.arguments import integer_from, one_of
 
 from ..optim import BlockOptimWrapperDict
 from .flat_reduction import FlatReduction, average_over_ranks
@@ -52,13 +53,8 @@ class LocalDistributedDataParallel(nn.Module):
         bucket_cap_mb: float | None = None,
     ):
         super().__init__()
-        if reducer not in ('ddp', 'flat'):
-            raise UserError(f"model_wrapper_cfg.reducer={reducer!r} should be 'ddp' or 'flat'")
-        if not isinstance(blocks_per_reduction, int) or blocks_per_reduction < 1:
-            raise UserError(
-                f'model_wrapper_cfg.blocks_per_reduction={blocks_per_reduction!r} should be an '
-                'integer from 1'
-            )
+        one_of('model_wrapper_cfg.reducer', reducer, ('ddp', 'flat'))
+        integer_from(1, 'model_wrapper_cfg.blocks_per_reduction', blocks_per_reduction)
         if reducer == 'ddp' and blocks_per_reduction > 1:
             raise UserError(
                 f'model_wrapper_cfg.blocks_per_reduction={blocks_per_reduction} needs '

@@ -11,6 +11,7 @@ from mman.models.aux_heads import MomentumAuxHead
 from mman.models.classifiers import LocalBlock
 from mman.registry import MODEL_WRAPPERS
 from mman.utils import UserError
+from mman.utils.arguments import integer_from, one_of
 
 from ..pipeline.gather import gather_training_state, share_blocks
 from ..pipeline.link import Downstream, Upstream
@@ -70,11 +71,9 @@ class LocalPipelineParallel(nn.Module):
                 f'LocalPipelineParallel wraps a LocalImageClassifier, not '
                 f'{type(module).__name__}: drop model_wrapper_cfg to train it as usual'
             )
-        for key, value in (('stages', stages), ('depth', depth)):
-            if type(value) is not int or value < 1:
-                raise UserError(f'model_wrapper_cfg.{key}={value!r} should be an integer from 1')
-        if reducer not in ('ddp', 'flat'):
-            raise UserError(f"model_wrapper_cfg.reducer={reducer!r} should be 'ddp' or 'flat'")
+        integer_from(1, 'model_wrapper_cfg.stages', stages)
+        integer_from(1, 'model_wrapper_cfg.depth', depth)
+        one_of('model_wrapper_cfg.reducer', reducer, ('ddp', 'flat'))
         if stages > module.num_blocks:
             raise UserError(
                 f'model_wrapper_cfg.stages={stages} is more than the {module.num_blocks} blocks '

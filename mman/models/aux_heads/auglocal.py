@@ -9,6 +9,7 @@ from torch import nn
 
 from mman.registry import MODELS
 from mman.utils import UserError
+from mman.utils.arguments import integer_from, should_be
 
 from ..splitters.rebuild import copy_unit, rebuild_unit
 from .base import AuxHead
@@ -72,10 +73,9 @@ class AugLocalAuxHead(AuxHead):
         init_cfg: dict | list | None = None,
     ):
         super().__init__(context, init_cfg)
-        if type(depth) is not int or depth < 1:
-            raise UserError(f'depth={depth!r} of AugLocalAuxHead should be an integer from 1 on')
+        integer_from(1, 'depth', depth, self)
         if not isinstance(tau, Real) or isinstance(tau, bool) or not 0 <= tau <= 1:
-            raise UserError(f'tau={tau!r} of AugLocalAuxHead should be a number from 0 to 1')
+            raise should_be('tau', tau, 'a number from 0 to 1', self)
         (self.weight,) = loss_weights(context, weight=weight)
         if context.is_vector:
             raise UserError(

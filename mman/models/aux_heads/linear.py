@@ -5,6 +5,7 @@ from torch import nn
 
 from mman.registry import MODELS
 from mman.utils import UserError
+from mman.utils.arguments import true_or_false
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
@@ -43,8 +44,7 @@ class LinearAuxHead(AuxHead):
         init_cfg: dict | list | None = None,
     ):
         super().__init__(context, init_cfg)
-        if not isinstance(bias, bool):
-            raise UserError(f'bias={bias!r} of LinearAuxHead should be True or False')
+        true_or_false('bias', bias, self)
         (self.weight,) = loss_weights(context, weight=weight)
         self.norm = nn.Identity() if norm is None else _norm(norm, context.channels)
         self.fc = nn.Linear(context.channels, context.num_classes, bias)

@@ -7,6 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from mman.registry import MODELS
 from mman.utils import UserError
+from mman.utils.arguments import one_of
 from mman.utils.build import build_strict
 
 from .base import AuxHead
@@ -64,13 +65,9 @@ class MomentumAuxHead(AuxHead):
         init_cfg: dict | list | None = None,
     ):
         super().__init__(context, init_cfg)
-        if mix not in ('sum', 'scaled'):
-            raise UserError(f"mix={mix!r} of MomentumAuxHead should be 'sum' or 'scaled'")
-        for key, value in (('momentum_init', momentum_init), ('bias_init', bias_init)):
-            if value not in ('source', 'random'):
-                raise UserError(
-                    f"{key}={value!r} of MomentumAuxHead should be 'source' or 'random'"
-                )
+        one_of('mix', mix, ('sum', 'scaled'), self)
+        one_of('momentum_init', momentum_init, ('source', 'random'), self)
+        one_of('bias_init', bias_init, ('source', 'random'), self)
         remaining = len(context.next_units)
         if type(bias_units) is not int or not 1 <= bias_units <= remaining:
             raise UserError(

@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from numbers import Real
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,7 @@ from mmengine.dist import get_dist_info
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils.arguments import integer_from, one_of, should_be
 
 
 def draw_per_rank(
@@ -64,12 +63,10 @@ class BatchRandomCrop(BatchTransform):
 
     def __init__(self, padding: int, padding_mode: str = 'reflect', pad_val: Real = 0):
         super().__init__()
-        if not isinstance(padding, int) or isinstance(padding, bool) or padding < 1:
-            raise _wrong(self, 'padding', padding, 'a whole number of at least 1')
-        if padding_mode not in ('reflect', 'constant'):
-            raise _wrong(self, 'padding_mode', padding_mode, "'reflect' or 'constant'")
+        integer_from(1, 'padding', padding, self)
+        one_of('padding_mode', padding_mode, ('reflect', 'constant'), self)
         if not isinstance(pad_val, Real) or not 0 <= pad_val <= 255:
-            raise _wrong(self, 'pad_val', pad_val, 'a number from 0 to 255')
+            raise should_be('pad_val', pad_val, 'a number from 0 to 255', self)
         self.padding, self.padding_mode, self.pad_val = padding, padding_mode, pad_val
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -88,7 +85,8 @@ class BatchRandomCrop(BatchTransform):
             return F.pad(images, (self.padding,) * 4, value=self.pad_val)
         if self.padding >= min(images.shape[2:]):
             size = ' x '.join(map(str, images.shape[2:]))
-            raise _wrong(self, 'padding', self.padding, f'less than a side of the images, {size}')
+            right = f'less than a side of the images, {size}'
+            raise should_be('padding', self.padding, right, self)
         # torch reflects uint8 on the CPU only, hence by hand.
         return _reflect(_reflect(images, 2, self.padding), 3, self.padding)
 
@@ -110,7 +108,7 @@ class BatchRandomFlip(BatchTransform):
     def __init__(self, prob: float = 0.5):
         super().__init__()
         if not isinstance(prob, Real) or isinstance(prob, bool) or not 0 <= prob <= 1:
-            raise _wrong(self, 'prob', prob, 'a number from 0 to 1')
+            raise should_be('prob', prob, 'a number from 0 to 1', self)
         self.prob = prob
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -126,7 +124,3 @@ def _reflect(images: torch.Tensor, dim: int, padding: int) -> torch.Tensor:
     before = images.narrow(dim, 1, padding).flip(dim)
     after = images.narrow(dim, size - 1 - padding, padding).flip(dim)
     return torch.cat([before, images, after], dim)
-
-
-def _wrong(owner: object, key: str, value: Any, right: str) -> UserError:
-    return UserError(f'{type(owner).__name__}: {key}={value!r} must be {right}.')
