@@ -18,25 +18,8 @@ _COMPILE_KEYS = ('backend', 'dynamic', 'fullgraph', 'mode', 'options')
 _GRAPHS = 256
 
 
-def checked_memory_format(name: str) -> torch.memory_format:
-    """The memory format of a name.
-
-    Raises:
-        UserError: If there is none.
-    """
-    if name not in MEMORY_FORMATS:
-        raise UserError(
-            f'model.memory_format={name!r} should be one of {", ".join(MEMORY_FORMATS)}'
-        )
-    return MEMORY_FORMATS[name]
-
-
 def check_compile_options(options: Mapping | None) -> None:
-    """Refuse what ``torch.compile`` would not take.
-
-    Raises:
-        UserError: If it is no dict, or has an unknown key.
-    """
+    """Refuse what ``torch.compile`` would not take."""
     if options is not None and (
         not isinstance(options, Mapping) or not set(options) <= set(_COMPILE_KEYS)
     ):
