@@ -3,7 +3,6 @@ from collections.abc import Sequence
 from numbers import Real
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import initialize
 from torch import nn
 
@@ -12,14 +11,14 @@ from mman.utils import UserError
 from mman.utils.arguments import integer_from, should_be
 
 from ..splitters.rebuild import copy_unit, rebuild_unit
-from .base import AuxHead
-from .context import BlockContext, LocalBatch
+from .base import ClassifierAuxHead
+from .context import BlockContext
 from .layouts import Pooled
-from .loss_weight import LossWeight, loss_weights
+from .loss_weight import LossWeight
 
 
 @MODELS.register_module()
-class AugLocalAuxHead(AuxHead):
+class AugLocalAuxHead(ClassifierAuxHead):
     """Aux network made like the units to come (AugLocal, Ma et al., ICLR 2024).
 
     Copies of units after the block, picked uniformly and drawn anew, then a
@@ -62,7 +61,6 @@ class AugLocalAuxHead(AuxHead):
     """
 
     recompute_parts = dict(classifier=('net',))
-    has_classifier = True
 
     def __init__(
         self,
@@ -72,11 +70,10 @@ class AugLocalAuxHead(AuxHead):
         weight: LossWeight = 1.0,
         init_cfg: dict | list | None = None,
     ):
-        super().__init__(context, init_cfg)
+        super().__init__(context, weight, init_cfg)
         integer_from(1, 'depth', depth, self)
         if not isinstance(tau, Real) or isinstance(tau, bool) or not 0 <= tau <= 1:
             raise should_be('tau', tau, 'a number from 0 to 1', self)
-        (self.weight,) = loss_weights(context, weight=weight)
         if context.is_vector:
             raise UserError(
                 f'block {context.index} gives vectors {context.feature_shape}, and AugLocalAuxHead '
@@ -111,10 +108,6 @@ class AugLocalAuxHead(AuxHead):
         """See :meth:`AuxHead.logits`."""
         return self.net(features)
 
-    def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
-        """See :meth:`AuxHead.loss`."""
-        return dict(loss_task=self.weight * F.cross_entropy(self.logits(features), batch.target))
-
 
 def pyramid_depth(index: int, num_blocks: int, depth: int, tau: float) -> int:
     """Units of the aux network of block ``index``, from 0, of ``num_blocks``.
@@ -135,8 +128,8 @@ def picked_units(end: int, remaining: int, depth: int) -> list[int]:
         depth (int): How many to pick, d.
 
     Returns:
-        list[int]: ``round(l + (L - l - 1) / d * i)`` for i = 1 ... d, the last
-        unit included; all that remain if they are not more than d.
+        list[int]: ``round(l + (L - l - 1) / d * i)`` for i = 1 ... d; all that
+        remain if they are not more than d.
     """
     if remaining <= depth:
         return list(range(end + 1, end + 1 + remaining))
@@ -144,12 +137,7 @@ def picked_units(end: int, remaining: int, depth: int) -> list[int]:
 
 
 def _copies(context: BlockContext, picks: Sequence[int]) -> list[nn.Module]:
-    """Copies of units so that each takes what the one before gives.
-
-    Args:
-        context (BlockContext): Where the head stands.
-        picks (Sequence[int]): Which of the units that follow, from 1.
-    """
+    """Copies of the picked next units, from 1, so that each takes what the one before gives."""
     inputs = [context.feature_shape, *(unit.output_shape for unit in context.next_units)]
     shape, copies = context.feature_shape, []
     for pick in picks:

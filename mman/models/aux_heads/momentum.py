@@ -139,9 +139,10 @@ class MomentumAuxHead(AuxHead):
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """The host head's losses on the mixed features; see :meth:`AuxHead.loss`.
 
+        The head must have been started, so that something keeps the average.
+
         Raises:
-            RuntimeError: If :meth:`start` was not called, so that nothing
-                would keep the average. On fake tensors nothing is trained.
+            RuntimeError: If it was not, unless on fake tensors.
         """
         if not self.started and not isinstance(features, FakeTensor):
             raise RuntimeError(
@@ -154,12 +155,8 @@ class MomentumAuxHead(AuxHead):
     def start(self, *sources: nn.Module) -> None:
         """Make the units whose init is 'source' equal to it, once.
 
-        Call it after weights are initialised, loaded or resumed; one that was
-        started before copies nothing, so a resumed run goes on where it was.
-
-        Args:
-            *sources (nn.Module): The units after the block, in order, the first
-                of the next block before others; as many as :attr:`num_sources`.
+        Call it after weights are initialised, loaded or resumed, with the units after the
+        block in order, :attr:`num_sources` of them; one that was started before copies nothing.
         """
         if self.num_updates < 0:
             self.num_updates.zero_()

@@ -80,9 +80,8 @@ class BlockCosts:
     def peak(self, start: int, end: int) -> int:
         """Peak bytes of one block from unit ``start`` to ``end``.
 
-        Counted are its input, activations, gradients, its output, which the
-        next block is given, and the images. Parameters and optimizer are not:
-        they are alive whichever block runs.
+        Counted are its input, activations, gradients, output and the images. Parameters
+        and optimizer are not: they are alive whichever block runs.
         """
         costs = self._span(start, end)
         head, output = self.head(start, end), costs[-1].output

@@ -8,11 +8,9 @@ _HEADERS = ('block', 'units', 'output shape', 'parameters', 'aux head', 'aux par
 
 
 def block_table(model: nn.Module) -> str:
-    """A text table of the local blocks of a LocalImageClassifier.
+    """A text table of the local blocks of a LocalImageClassifier, one row each.
 
-    One row per block: its first and last unit and how many there are, the
-    shape of its output, its trainable parameters, and its aux head with the
-    head's trainable parameters (and the frozen ones of a momentum unit).
+    Parameters are the trainable ones, with the frozen ones of a momentum unit beside them.
     """
     rows = [_HEADERS]
     for k, units in enumerate(model.block_units):

@@ -7,6 +7,7 @@ from mmpretrain.models import ImageClassifier
 from torch import nn
 
 from mman.utils import UserError
+from mman.utils.arguments import should_be
 
 from ..aux_heads import AuxHead
 from ..recompute import Recompute, head_parts
@@ -16,29 +17,16 @@ _LARGEST_SIDE = 2**14
 
 
 def checked_input_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    """``model.input_shape`` as (C, H, W).
-
-    Raises:
-        UserError: If it is no such thing.
-    """
-    if (
-        not isinstance(shape, Sequence)
-        or len(shape) != 3
-        or not all(type(n) is int and 0 < n <= _LARGEST_SIDE for n in shape)
-    ):
-        raise UserError(
-            f'model.input_shape={shape!r} should be (channels, height, width), each up to '
-            f'{_LARGEST_SIDE}'
-        )
-    return tuple(shape)
+    """``model.input_shape`` as (C, H, W), or a UserError."""
+    sides = tuple(shape) if isinstance(shape, Sequence) else ()
+    if len(sides) != 3 or not all(type(n) is int and 0 < n <= _LARGEST_SIDE for n in sides):
+        right = f'(channels, height, width), each up to {_LARGEST_SIDE}'
+        raise should_be('model.input_shape', shape, right)
+    return sides
 
 
 def checked_num_classes(classifier: ImageClassifier) -> int:
-    """Classes of the head, which the data preprocessor must agree with.
-
-    Raises:
-        UserError: If there is no head, or they differ.
-    """
+    """Classes of the head, which must be there; the data preprocessor must agree."""
     if not classifier.with_head:
         raise UserError('model.head is missing: the last block is trained by it')
     classes = getattr(classifier.head, 'num_classes', None)
@@ -54,30 +42,20 @@ def checked_num_classes(classifier: ImageClassifier) -> int:
 def checked_train_blocks(
     numbers: Sequence[int] | None, num_blocks: int, where: str = 'model.train_blocks'
 ) -> tuple[int, ...]:
-    """``model.train_blocks``, or another such list, in order; all blocks of None.
-
-    Raises:
-        UserError: If it is no list of different blocks, or empty.
-    """
+    """``model.train_blocks``, or another list of different blocks, in order; all blocks of None."""
     if numbers is None:
         return tuple(range(num_blocks))
     known = isinstance(numbers, Sequence) and all(
         type(k) is int and 0 <= k < num_blocks for k in numbers
     )
     if not known or not numbers or len(set(numbers)) < len(numbers):
-        raise UserError(
-            f'{where}={numbers!r} should be None or a list of one or more different '
-            f'blocks, from 0 to {num_blocks - 1}'
-        )
+        right = f'None or a list of one or more different blocks, from 0 to {num_blocks - 1}'
+        raise should_be(where, numbers, right)
     return tuple(sorted(numbers))
 
 
 def check_recompute(recompute: Recompute, heads: Iterable[AuxHead], backbone: nn.Module) -> None:
-    """Every part that the config names is there, and nobody else recomputes.
-
-    Raises:
-        UserError: If a part is missing, or the backbone recomputes by itself.
-    """
+    """Every part that the config names is there, and the backbone does not recompute by itself."""
     parts = {'stem', 'units', 'classifier'}.union(*map(head_parts, heads))
     for name in recompute.listed:
         if name not in parts:
@@ -92,11 +70,7 @@ def check_recompute(recompute: Recompute, heads: Iterable[AuxHead], backbone: nn
 
 
 def check_inputs(inputs: torch.Tensor, input_shape: tuple[int, int, int]) -> None:
-    """The heads were built for one image size; say so before they fail.
-
-    Raises:
-        UserError: If the images (N, C, H, W) have another.
-    """
+    """The heads were built for images (N, *input_shape); say so before they fail."""
     if tuple(inputs.shape[1:]) != input_shape:
         raise UserError(
             f'model.input_shape={input_shape} differs from the training images, '

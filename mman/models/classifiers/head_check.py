@@ -6,25 +6,13 @@ from typing import Any
 import torch
 from mmpretrain.structures import DataSample
 from torch import nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    UnsupportedFakeTensorException,
-)
 
 from mman.utils import UserError
 from mman.utils.build_errors import short
-from mman.utils.fake_copy import FAKE_BATCH, fake_copy
+from mman.utils.fake_copy import FAKE_BATCH, NO_VALUES, fake_copy
 
 from ..aux_heads import AuxHead, LocalBatch, MomentumAuxHead
 from .local_block import neck_and_head_loss
-
-# A head that reads values of tensors cannot be tried out without them.
-_CANNOT_TRY = (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    UnsupportedFakeTensorException,
-)
 
 
 def placeholder_batch(
@@ -40,11 +28,8 @@ def check_neck_and_head(
 ) -> None:
     """Run the neck and the head of the last block once, on fake tensors.
 
-    Args:
-        modules (nn.ModuleList): The neck, if there is one, and the head.
-        feature_shape (Sequence[int]): What the backbone returns for one image.
-        neck (dict | None): Config of the neck, for the message.
-        head (dict): Config of the head, for the message.
+    ``feature_shape`` is what the backbone returns for one image; the configs ``neck``
+    and ``head`` are for the message.
 
     Raises:
         UserError: If they do not fit the features; shows both.
@@ -53,7 +38,8 @@ def check_neck_and_head(
         features = torch.empty(FAKE_BATCH, *feature_shape, requires_grad=True)
         try:
             neck_and_head_loss(copied, features, placeholder_batch(FAKE_BATCH, feature_shape))
-        except _CANNOT_TRY:
+        except NO_VALUES:
+            # It cannot be tried out.
             return
         except UserError:
             raise
@@ -66,10 +52,6 @@ def check_neck_and_head(
 
 def check_aux_heads(heads: Iterable[AuxHead], input_shape: tuple[int, int, int]) -> None:
     """Run the loss of every distinct aux head once, on fake tensors.
-
-    Args:
-        heads (Iterable[AuxHead]): The aux heads of a model.
-        input_shape (tuple[int, int, int]): (C, H, W) of an image.
 
     Raises:
         UserError: If a head does not fit the features of its block, or does
@@ -95,7 +77,8 @@ def _try_head(head: AuxHead, input_shape: tuple[int, int, int]) -> None:
         features = torch.empty(FAKE_BATCH, *context.feature_shape, requires_grad=True)
         try:
             losses = copied.loss(features, batch)
-        except _CANNOT_TRY:
+        except NO_VALUES:
+            # It cannot be tried out.
             return
         except Exception as error:
             raise UserError(

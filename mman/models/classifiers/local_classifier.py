@@ -26,7 +26,6 @@ from .early_exit import check_exits, exit_logits
 from .head_check import check_aux_heads, check_neck_and_head
 from .local_block import LocalBlock, Losses
 from .local_training import LocalTraining
-from .resting import resting_parts
 
 
 @MODELS.register_module()
@@ -143,7 +142,7 @@ class LocalImageClassifier(LocalTraining):
         if predict_at is not None:
             check_exits(self, [predict_at], 'model.predict_at: ')
         self.predict_at = predict_at
-        for module in resting_parts(self):
+        for module in self.resting_parts():
             module.requires_grad_(False)
         true_or_false('model.save_on_cpu', save_on_cpu)
         self.save_on_cpu = save_on_cpu

@@ -1,6 +1,6 @@
 """One training iteration of a LocalImageClassifier, block by block."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -14,10 +14,11 @@ from mman.utils import UserError
 from mman.utils.saved_on_host import SavedOnHost
 
 from ..aux_heads import LocalBatch
+from ..splitters.unit import Part
+from .build import neck_and_head
 from .checks import check_inputs
 from .local_block import LocalBlock, Losses
 from .prefix import cached_input, has_features
-from .resting import need_images, resting_parts
 
 # A block, wrapped or not: (input, batch) to (output for the next block, losses).
 Block = Callable[[torch.Tensor, LocalBatch], tuple[torch.Tensor, Losses]]
@@ -180,19 +181,30 @@ class LocalTraining(ImageClassifier):
         """Set the mode of all but the blocks that rest, unless their mode is 'train'."""
         super().train(mode)
         if self.resting_mode == 'eval':
-            for module in resting_parts(self):
+            for module in self.resting_parts():
                 if isinstance(module, nn.Module):
                     module.eval()
         return self
 
     def activate(self, blocks: Sequence[int]) -> None:
-        """Let some of the blocks that have an optimizer train, and the others rest.
-
-        Args:
-            blocks (Sequence[int]): Out of :attr:`trained_blocks`.
-        """
+        """Let some of :attr:`trained_blocks` train, and the others rest."""
         self.active_blocks = tuple(sorted(blocks))
         self.train(self.training)
+
+    def resting_parts(self) -> Iterator[Part]:
+        """The units and the losses' networks of every block that rests."""
+        for k, units in enumerate(self.block_units):
+            if k in self.active_blocks:
+                continue
+            for unit in units:
+                # A Runner may have converted norm layers.
+                yield from unit.within(self.backbone).all_parts.values()
+            yield from [self.aux_heads[k]] if k < len(self.aux_heads) else neck_and_head(self)
+
+    def need_images(self, blocks: Iterable[int]) -> bool:
+        """Whether the aux head of one of the blocks needs the images; the last block has none."""
+        heads = self.aux_heads
+        return any(heads[k].needs_image for k in blocks if k < len(heads))
 
     def local_batch(
         self,
@@ -208,6 +220,6 @@ class LocalTraining(ImageClassifier):
             data_samples,
             preprocessor.mean if normalized else 0.0,
             preprocessor.std if normalized else 1.0,
-            need_images(self, self.active_blocks),
+            self.need_images(self.active_blocks),
             target,
         )

@@ -41,11 +41,6 @@ class BatchAugmentDataPreprocessor(ClsDataPreprocessor):
 
     def __init__(self, augments: Sequence[dict] = (), **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(augments, list | tuple):
-            raise UserError(
-                f'data_preprocessor.augments={augments!r} should be a list of configs, such as '
-                "[dict(type='BatchRandomFlip')]"
-            )
         self.augments = nn.ModuleList(
             build_strict(MODELS, cfg, f'data_preprocessor.augments[{i}]', BatchTransform)
             for i, cfg in enumerate(augments)
@@ -63,9 +58,8 @@ class BatchAugmentDataPreprocessor(ClsDataPreprocessor):
             training (bool): Whether to augment. Defaults to False.
 
         Returns:
-            dict: ``inputs``, float32 (N, C, H, W), and ``data_samples``, a list
-            of N DataSamples with ``gt_label``, and ``gt_score`` where the base
-            class sets it; None if the batch has no labels.
+            dict: ``inputs``, float32 (N, C, H, W), and ``data_samples``, a list, or None
+            if the batch has no labels.
         """
         images = self._checked(self.cast_data(data['inputs']))
         if training:

@@ -16,14 +16,11 @@ from mman.utils.arguments import integer_from, one_of, should_be
 def draw_per_rank(
     draw: Callable[[tuple[int, ...]], torch.Tensor], shape: tuple[int, ...]
 ) -> torch.Tensor:
-    """Random numbers that differ between processes which have the same seed.
+    """Random numbers of a shape that differ between processes which have the same seed.
 
     mmengine gives all ranks one seed, so equal calls would transform the i-th
-    image of every rank alike. Each rank draws for all of them and keeps its own.
-
-    Args:
-        draw (Callable): Takes a shape and returns random numbers of that shape.
-        shape (tuple[int, ...]): The shape of what this rank needs, and gets.
+    image of every rank alike. Each rank draws, by ``draw(shape)``, for all of them and
+    keeps its own.
     """
     rank, world_size = get_dist_info()
     return draw((world_size, *shape))[rank]

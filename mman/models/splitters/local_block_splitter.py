@@ -88,8 +88,7 @@ class LocalBlockSplitter:
                 blocks would cost, which the strategy 'memory' needs.
 
         Raises:
-            UserError: If the backbone cannot be cut so; names the key, its
-                value and what would be right.
+            UserError: If the backbone cannot be cut so.
         """
         units = shaped_units(backbone, find_adapter(backbone)(backbone), input_shape)
         check_equivalence(backbone, units, input_shape)

@@ -45,8 +45,7 @@ class PatchMap(nn.Module):
 class OnMap(nn.Module):
     """Layers on tokens and their grid, as a function of a map.
 
-    Between units go maps, so that whoever reads them knows the grid. A map of
-    tokens and tokens of a map are views: nothing is copied.
+    Between units go maps, which are views, so that whoever reads them knows the grid.
 
     Args:
         layer (nn.Module): ``layer(tokens, grid)`` gives tokens.
@@ -69,11 +68,7 @@ class OnMap(nn.Module):
 
 
 class NormedMap(nn.Module):
-    """The norm of the channels of a map, and the map in mmpretrain's layout.
-
-    Args:
-        norm (nn.Module): A norm of the last dimension.
-    """
+    """A norm of the channels of a map, and the map in mmpretrain's layout."""
 
     def __init__(self, norm: nn.Module):
         super().__init__()

@@ -31,7 +31,7 @@ class ModelPart(nn.Module):
         *parts (nn.Module | nn.Parameter): What of the model it needs.
         names (Sequence[str]): Their names in the model.
         settings (nn.Module): The model without anything that is trained.
-        step (Callable): ``step(model, x)``, to be run on the model with these parts only.
+        step (Callable): ``step(model, x)`` on the model with these parts only.
     """
 
     def __init__(self, *parts: Part, names: Sequence[str], settings: nn.Module, step: Callable):

@@ -34,14 +34,7 @@ def torchvision_swin_units(backbone: nn.Module) -> list[Unit]:
 
 
 class PlacedTokens(nn.Module):
-    """The stem of torchvision's VisionTransformer: images to tokens that know their place.
-
-    Args:
-        conv_proj (nn.Module): Images to a map of patches.
-        class_token (nn.Parameter): (1, 1, C).
-        pos_embedding (nn.Parameter): (1, L, C).
-        dropout (nn.Module): What the tokens pass then.
-    """
+    """The stem of torchvision's VisionTransformer: images to tokens that know their place."""
 
     def __init__(
         self,

@@ -17,8 +17,7 @@ class PatchTokens(nn.Module):
         patch_embed (nn.Module): mmpretrain's ``PatchEmbed``.
         *parts: The class token if there is one, the position embedding, then
             modules that the tokens pass.
-        resolution (tuple[int, int]): (h, w) of the patches that the position
-            embedding is for.
+        resolution (tuple[int, int]): (h, w) that the embedding is for.
         mode (str): How it is resized for others.
         num_extra_tokens (int): How many of its tokens are no patches.
     """
@@ -53,13 +52,9 @@ class PatchTokens(nn.Module):
 
 
 class TokenOutput(nn.Module):
-    """What a vision transformer returns of its last layer's tokens.
+    """What a vision transformer returns of its last layer's tokens, by its ``out_type``.
 
-    Args:
-        *norms (nn.Module): Norms of all tokens, and for 'avg_featmap' last the
-            norm of their mean.
-        out_type (str): mmpretrain's ``out_type``.
-        num_extra_tokens (int): How many tokens are no patches.
+    ``norms`` are of all tokens, and for 'avg_featmap' the last is of their mean.
     """
 
     def __init__(self, *norms: nn.Module, out_type: str, num_extra_tokens: int):
@@ -86,9 +81,6 @@ def vision_transformer_units(backbone: nn.Module) -> list[Unit]:
 
     The stem makes tokens (L, C) of the patches, with the class token and the
     places. The last layer's output passes the final norm and is formatted.
-
-    Raises:
-        UserError: If the backbone returns a map.
     """
     if backbone.out_type == 'featmap':
         raise UserError(
