@@ -45,12 +45,11 @@ class CheckpointHook(_CheckpointHook):
     def __init__(self, **kwargs):
         # mmengine keeps what it does not know for the first save, which would fail on it.
         known = signature_of(_CheckpointHook).parameters
-        for key, value in kwargs.items():
-            if key not in known:
-                raise UserError(
-                    f'default_hooks.checkpoint has the unknown key {key!r} (value {value!r}): '
-                    f'CheckpointHook knows {", ".join(known)}'
-                )
+        for key in kwargs.keys() - known.keys():
+            raise UserError(
+                f'default_hooks.checkpoint has the unknown key {key!r} (value {kwargs[key]!r}): '
+                f'CheckpointHook knows {", ".join(known)}'
+            )
         for key in ('interval', 'max_keep_ckpts'):
             value = kwargs.get(key, -1)
             if not isinstance(value, int) or isinstance(value, bool):
@@ -70,18 +69,10 @@ class CheckpointHook(_CheckpointHook):
             self.backend_args = dict(backend=ATOMIC)
 
     def save_preempted(self, runner: Runner, epoch: int, iteration: int) -> str:
-        """Save all that a resume needs, whatever the interval; all ranks must call it.
+        """Save all that a resume needs, whatever the interval, as ``preempted.pth``; its path.
 
-        The file is ``preempted.pth``. The next checkpoint at its regular time
-        takes its place.
-
-        Args:
-            runner (Runner): The Runner.
-            epoch (int): Complete epochs.
-            iteration (int): Complete iterations.
-
-        Returns:
-            str: Where it is.
+        All ranks must call it, with the complete epochs and iterations. The next
+        checkpoint at its regular time takes its place.
         """
         path = self._save(runner, self.preempted, dict(epoch=epoch, iter=iteration), full=True)
         if is_main_process():

@@ -66,11 +66,7 @@ class MomentumUpdateHook(Hook):
         self._handles: list = []
 
     def before_train(self, runner: Runner) -> None:
-        """Find the momentum heads and start them.
-
-        This is the first point after weights are initialised, loaded and
-        resumed.
-        """
+        """Find the momentum heads and start them: weights are there by now."""
         model = unwrap(runner.model)
         if not any(isinstance(head, MomentumAuxHead) for head in model.aux_heads):
             runner.logger.warning('MomentumUpdateHook: the model has no MomentumAuxHead to update')
@@ -88,16 +84,15 @@ class MomentumUpdateHook(Hook):
             decay = partial(self.current_decay, runner)
             self._pairs = runner.model.share_momentum(self._pairs, decay, self.timing)
         if self.timing == 'pre_step':
-            for pair in self._pairs:
-                wrapper = runner.optim_wrapper[pair[1].name]
+            for head, block in self._pairs:
+                wrapper = runner.optim_wrapper[block.name]
                 if isinstance(wrapper, BackwardStepOptimWrapper):
                     raise UserError(
                         "timing='pre_step' of MomentumUpdateHook should be 'post_step' with "
                         'BackwardStepOptimWrapper, which steps parameter by parameter'
                     )
-                optimizer = wrapper.optimizer
-                update = partial(self._before_step, runner, [pair])
-                self._handles.append(optimizer.register_step_pre_hook(update))
+                update = partial(self._before_step, runner, (head, block))
+                self._handles.append(wrapper.optimizer.register_step_pre_hook(update))
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Update the momentum units whose sources have just stepped."""
@@ -125,8 +120,8 @@ class MomentumUpdateHook(Hook):
             progress = (1 - math.cos(math.pi * progress)) / 2
         return self.decay + (self.end_decay - self.decay) * progress
 
-    def _before_step(self, runner: Runner, pairs: Sequence, *args) -> None:
-        self._update(runner, pairs)
+    def _before_step(self, runner: Runner, pair: tuple, *args) -> None:
+        self._update(runner, [pair])
 
     def _update(self, runner: Runner, pairs: Sequence[tuple[MomentumAuxHead, LocalBlock]]) -> None:
         averages, sources = [], []
@@ -143,9 +138,7 @@ def start_momentum_heads(
 ) -> list[tuple[MomentumAuxHead, LocalBlock]]:
     """Start the momentum heads of the blocks that train, see :meth:`MomentumAuxHead.start`.
 
-    Returns:
-        list[tuple[MomentumAuxHead, LocalBlock]]: These heads, each with the
-        block that its momentum unit follows.
+    These heads are returned, each with the block that its momentum unit follows.
     """
     blocks = model.local_blocks
     pairs = [

@@ -93,11 +93,7 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast, and no gradient synchronisation while gradients accumulate.
-
-        Args:
-            model (nn.Module): The block, wrapped or not.
-        """
+        """Autocast, and no gradient synchronisation while gradients accumulate."""
         autocast = torch.autocast(self.device_type, dtype=_DTYPES[self.dtype])
         with super().optim_context(model), autocast:
             yield

@@ -10,12 +10,7 @@ HEADER, FEATURES, LOSSES, CREDIT, WEIGHTS = range(1, 6)
 
 
 class Arriving:
-    """A message on its way.
-
-    Args:
-        buffer (Tensor): Where it will be.
-        work (Work): What waits for it.
-    """
+    """A message on its way: where it will be, and what waits for it."""
 
     def __init__(self, buffer: torch.Tensor, work: dist.Work):
         self._buffer, self._work = buffer, work
@@ -27,16 +22,9 @@ class Arriving:
 
 
 class Channel:
-    """Messages of one kind to or from one neighbour.
+    """Messages of one kind, the ``tag``, to or from one neighbour, of rank ``peer``.
 
-    Args:
-        peer (int): Rank of the neighbour.
-        tag (int): The kind.
-        group (ProcessGroup | None): Both are in it.
-        bound (int): How many messages may be sent and not yet taken.
-
-    Attributes:
-        sent (int): Bytes sent since the start.
+    Up to ``bound`` messages may be sent and not yet taken. ``sent`` counts bytes.
     """
 
     def __init__(self, peer: int, tag: int, group: dist.ProcessGroup | None, bound: int):

@@ -14,12 +14,7 @@ from .mesh import PipelineMesh
 
 @torch.no_grad()
 def share_blocks(mesh: PipelineMesh, owned: Sequence[Sequence[LocalBlock]]) -> None:
-    """Give all stages of a replica the parameters and buffers of all blocks.
-
-    Args:
-        mesh (PipelineMesh): Who is where.
-        owned (Sequence[Sequence[LocalBlock]]): The blocks of every stage.
-    """
+    """Give all stages of a replica the parameters and buffers of all blocks, by who owns them."""
     for stage, blocks in enumerate(owned):
         tensors = [t.detach() for b in blocks for t in (*b.parameters(), *b.buffers())]
         by_type: dict[torch.dtype, list[torch.Tensor]] = {}
@@ -42,12 +37,6 @@ def gather_training_state(
 ) -> dict[str, dict]:
     """States of the optimizers and schedules of all blocks, in rank 0, from their owners.
 
-    Args:
-        mesh (PipelineMesh): Who is where.
-        blocks (Sequence[LocalBlock]): Those of this stage.
-        optim_wrapper (OptimWrapperDict): One wrapper per block.
-        schedulers (dict | None): The schedules of every block by name.
-
     Returns:
         dict[str, dict]: Block -> 'optimizer' and 'param_schedulers', on the CPU;
         empty in other ranks.
@@ -56,7 +45,9 @@ def gather_training_state(
         return {}
     mine = {
         block.name: dict(
-            optimizer=_on_cpu(optim_wrapper[block.name].state_dict()),
+            optimizer=apply_to(
+                optim_wrapper[block.name].state_dict(), torch.is_tensor, lambda x: x.cpu()
+            ),
             param_schedulers=[s.state_dict() for s in (schedulers or {}).get(block.name, [])],
         )
         for block in blocks
@@ -64,7 +55,3 @@ def gather_training_state(
     found = [None] * mesh.stages if mesh.is_last else None
     dist.gather_object(mine, found, dst=0, group=mesh.stage_group)
     return {name: state for part in found or () for name, state in part.items()}
-
-
-def _on_cpu(state: dict) -> dict:
-    return apply_to(state, lambda x: hasattr(x, 'cpu'), lambda x: x.cpu())

@@ -13,13 +13,7 @@ _ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class Part:
-    """One tensor of a message.
-
-    Args:
-        shape (tuple[int, ...]): Of the whole part, dimensions as they lie in memory.
-        order (tuple[int, ...]): The tensor's dimensions, as they lie in memory.
-        dtype (torch.dtype): Its type.
-    """
+    """One tensor of a message: shape and dimensions as they lie in memory, and its type."""
 
     shape: tuple[int, ...]
     order: tuple[int, ...]
@@ -46,12 +40,7 @@ class Packet:
 
     @classmethod
     def like(cls, tensors: Mapping[str, torch.Tensor], capacity: int | None = None) -> 'Packet':
-        """For tensors such as these.
-
-        Args:
-            tensors (Mapping[str, Tensor]): One of each kind.
-            capacity (int | None): The most rows of any; None for as many as they have.
-        """
+        """For tensors such as these, one of each kind, of at most ``capacity`` rows."""
         parts = {}
         for name, tensor in tensors.items():
             order = _memory_order(tensor)

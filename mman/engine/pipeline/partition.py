@@ -14,8 +14,7 @@ def balanced_cuts(costs: Sequence[float], stages: int) -> list[int]:
         stages (int): S, from 1 to K.
 
     Returns:
-        list[int]: The first block of every stage but the first one, S - 1 of them. Of cuts
-        that are equally good, those that come first.
+        list[int]: The first block of every stage but the first; the first of equally good cuts.
     """
     count, before = len(costs), list(accumulate(costs, initial=0))
     # end -> (the largest stage, cuts) of the first blocks up to that end, in so many stages
@@ -33,11 +32,7 @@ def balanced_cuts(costs: Sequence[float], stages: int) -> list[int]:
 
 
 def checked_cuts(cuts: Sequence[int], stages: int, num_blocks: int) -> list[int]:
-    """Cuts that somebody chose.
-
-    Raises:
-        UserError: If they are no S - 1 rising numbers of blocks.
-    """
+    """Cuts that somebody chose, which must be S - 1 rising numbers of blocks."""
     wanted = f'{stages - 1} rising numbers from 1 to {num_blocks - 1}'
     numbers = list(cuts) if isinstance(cuts, (list, tuple)) else None
     if (

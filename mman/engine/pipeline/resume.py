@@ -9,20 +9,14 @@ from torch import nn
 from mman.utils.random_state import random_state
 from mman.utils.unwrap import unwrap
 
-from .data_axis import mesh_of
+from .mesh import mesh_of
 
 
 def gather_by_replica(model: nn.Module, state: dict) -> list[dict]:
-    """The states of all replicas; all ranks call it.
+    """The states of all replicas; all ranks call it with what they know.
 
-    Args:
-        model (nn.Module): As the Runner has it.
-        state (dict): What this process knows: 'random', the states of its generators;
-            'gradients' of what it trains; and what all stages know.
-
-    Returns:
-        list[dict]: Of every replica, with the gradients of all stages and the random
-        numbers of the first, which alone draws any.
+    Of every replica there are the 'gradients' of all stages, and the random numbers of
+    the first, which alone draws any.
     """
     found, mesh = all_gather_object(state), mesh_of(model)
     if mesh is None:

@@ -9,14 +9,15 @@ from torch.nn.parallel import DistributedDataParallel
 from mman.models.classifiers import LocalBlock
 from mman.registry import MODEL_WRAPPERS
 from mman.utils import UserError
-from mman.utils.arguments import integer_from, one_of
+from mman.utils.arguments import integer_from
 
 from ..optim import BlockOptimWrapperDict
 from .flat_reduction import FlatReduction, average_over_ranks
+from .local_wrapper import LocalWrapper
 
 
 @MODEL_WRAPPERS.register_module()
-class LocalDistributedDataParallel(nn.Module):
+class LocalDistributedDataParallel(LocalWrapper):
     """Data-parallel training of local blocks, exact in every iteration.
 
     Every block is reduced on its own, between its backward pass and its
@@ -52,8 +53,7 @@ class LocalDistributedDataParallel(nn.Module):
         blocks_per_reduction: int = 1,
         bucket_cap_mb: float | None = None,
     ):
-        super().__init__()
-        one_of('model_wrapper_cfg.reducer', reducer, ('ddp', 'flat'))
+        super().__init__(module, reducer)
         integer_from(1, 'model_wrapper_cfg.blocks_per_reduction', blocks_per_reduction)
         if reducer == 'ddp' and blocks_per_reduction > 1:
             raise UserError(
@@ -62,13 +62,6 @@ class LocalDistributedDataParallel(nn.Module):
             )
         if reducer == 'flat' and bucket_cap_mb is not None:
             raise UserError(f"model_wrapper_cfg.bucket_cap_mb={bucket_cap_mb} needs reducer='ddp'")
-        if not hasattr(module, 'train_blocks'):
-            raise UserError(
-                f'LocalDistributedDataParallel wraps a LocalImageClassifier, not '
-                f'{type(module).__name__}: drop model_wrapper_cfg to train it as usual'
-            )
-        self.module = module
-        self.reducer = reducer
         self.blocks_per_reduction = blocks_per_reduction
         self.bucket_cap_mb = bucket_cap_mb
         # In a tuple, hence not part of the module tree.
@@ -102,18 +95,6 @@ class LocalDistributedDataParallel(nn.Module):
             yield
         finally:
             self._reducing = before
-
-    def val_step(self, data: dict | tuple | list) -> list:
-        """Predictions of the wrapped model."""
-        return self.module.val_step(data)
-
-    def test_step(self, data: dict | tuple | list) -> list:
-        """Predictions of the wrapped model."""
-        return self.module.test_step(data)
-
-    def forward(self, *args, **kwargs):
-        """Forward of the wrapped model, which refuses end-to-end training."""
-        return self.module(*args, **kwargs)
 
     @torch.no_grad()
     def sync_buffers(self) -> None:

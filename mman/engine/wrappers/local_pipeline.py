@@ -3,7 +3,7 @@ from functools import cached_property
 
 import torch
 import torch.distributed as dist
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapperDict
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -11,7 +11,7 @@ from mman.models.aux_heads import MomentumAuxHead
 from mman.models.classifiers import LocalBlock
 from mman.registry import MODEL_WRAPPERS
 from mman.utils import UserError
-from mman.utils.arguments import integer_from, one_of
+from mman.utils.arguments import integer_from
 
 from ..pipeline.gather import gather_training_state, share_blocks
 from ..pipeline.link import Downstream, Upstream
@@ -20,11 +20,12 @@ from ..pipeline.momentum import average_into, averaging_head
 from ..pipeline.partition import balanced_cuts, checked_cuts, spans
 from ..pipeline.stage import Stage
 from ..pipeline.survey import BlockSurvey, check_blocks, edges_with_images, survey_blocks
-from .flat_reduction import average_over_ranks
+from .flat_reduction import FlatReduction, average_over_ranks
+from .local_wrapper import LocalWrapper
 
 
 @MODEL_WRAPPERS.register_module()
-class LocalPipelineParallel(nn.Module):
+class LocalPipelineParallel(LocalWrapper):
     """Training of local blocks in stages, each in processes of its own.
 
     Stage i trains its blocks on batch t while stage i + 1 trains on what stage
@@ -65,15 +66,9 @@ class LocalPipelineParallel(nn.Module):
         depth: int = 2,
         reducer: str = 'ddp',
     ):
-        super().__init__()
-        if not hasattr(module, 'train_some'):
-            raise UserError(
-                f'LocalPipelineParallel wraps a LocalImageClassifier, not '
-                f'{type(module).__name__}: drop model_wrapper_cfg to train it as usual'
-            )
+        super().__init__(module, reducer)
         integer_from(1, 'model_wrapper_cfg.stages', stages)
         integer_from(1, 'model_wrapper_cfg.depth', depth)
-        one_of('model_wrapper_cfg.reducer', reducer, ('ddp', 'flat'))
         if stages > module.num_blocks:
             raise UserError(
                 f'model_wrapper_cfg.stages={stages} is more than the {module.num_blocks} blocks '
@@ -84,11 +79,9 @@ class LocalPipelineParallel(nn.Module):
                 f'model.train_blocks={list(module.trained_blocks)} cannot be trained in a '
                 'pipeline, whose stages all train: leave it out, or drop model_wrapper_cfg'
             )
-        self.module = module
         self.stages = stages
         self.cuts = None if cuts is None else checked_cuts(cuts, stages, module.num_blocks)
         self.depth = depth
-        self.reducer = reducer
         self.stage: Stage | None = None
         self.block_spans: list[range] = []
         self._shared = True
@@ -101,9 +94,7 @@ class LocalPipelineParallel(nn.Module):
     def prepare(self, optim_wrapper: OptimWrapperDict, capacity: int) -> None:
         """Lay the blocks on the stages; all ranks call it, when the weights are there.
 
-        Args:
-            optim_wrapper (OptimWrapperDict): One wrapper per block.
-            capacity (int): The most images of a batch, if known, else 0.
+        ``capacity`` is the most images of a batch, if known, else 0.
 
         Raises:
             UserError: If the blocks cannot be trained in a pipeline.
@@ -131,12 +122,15 @@ class LocalPipelineParallel(nn.Module):
             average = None if head is None else list(head.momentum_unit.parameters())
             downstream = Downstream(mesh, device, self.depth, capacity, average)
         views = blocks[own.start : own.stop]
+        update = None
+        if self.reducer == 'flat' and mesh.replicas > 1:
+            update = FlatReduction(len(views), 1, mesh.data_group)
         self.stage = Stage(
             self.module,
             mesh,
             own,
             self._trained(views),
-            self._update(),
+            update,
             optim_wrapper,
             upstream,
             downstream,
@@ -156,13 +150,9 @@ class LocalPipelineParallel(nn.Module):
     ) -> list[tuple[MomentumAuxHead, LocalBlock]]:
         """Take over the averages whose two ends are in two processes.
 
-        Args:
-            pairs (Sequence): The heads, each with the block that it averages.
-            decay (Callable): m of the current iteration.
-            timing (str): 'post_step' or 'pre_step'.
-
-        Returns:
-            list: The pairs that this process has both ends of.
+        Of the heads, each with the block that it averages, those come back that this
+        process has both ends of. ``decay`` gives m of the current iteration, ``timing`` is
+        as in MomentumUpdateHook.
         """
         self._check_prepared()
         own, stage = self.block_spans[self.mesh.stage], self.stage
@@ -178,10 +168,7 @@ class LocalPipelineParallel(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """One iteration of this stage; see LocalImageClassifier.
 
-        Args:
-            data (dict | tuple | list | None): A batch, for the first stage; others
-                are given none.
-            optim_wrapper (OptimWrapperDict): One wrapper per block.
+        Stages but the first are given no batch.
 
         Raises:
             UserError: If no hook has prepared it.
@@ -220,18 +207,6 @@ class LocalPipelineParallel(nn.Module):
                 self.mesh.data_group,
             )
 
-    def val_step(self, data: dict | tuple | list) -> list:
-        """Predictions of the wrapped model."""
-        return self.module.val_step(data)
-
-    def test_step(self, data: dict | tuple | list) -> list:
-        """Predictions of the wrapped model."""
-        return self.module.test_step(data)
-
-    def forward(self, *args, **kwargs):
-        """Forward of the wrapped model, which refuses end-to-end training."""
-        return self.module(*args, **kwargs)
-
     def _check_prepared(self) -> None:
         if self.stage is None:
             raise UserError(
@@ -258,17 +233,3 @@ class LocalPipelineParallel(nn.Module):
             DistributedDataParallel(view, broadcast_buffers=False, process_group=group)
             for view in views
         ]
-
-    def _update(self) -> Callable[[LocalBlock, OptimWrapper, torch.Tensor], None]:
-        if self.reducer == 'flat' and self.mesh.replicas > 1:
-            return self._reduce_and_step
-        return lambda view, wrapper, loss: wrapper.update_params(loss)
-
-    def _reduce_and_step(self, view: LocalBlock, wrapper: OptimWrapper, loss: torch.Tensor) -> None:
-        """Backward pass, one all-reduce over the replicas, and step."""
-        wrapper.backward(wrapper.scale_loss(loss))
-        if wrapper.should_update():
-            grads = [p.grad for p in view.parameters() if p.grad is not None]
-            average_over_ranks(grads, self.mesh.data_group)
-            wrapper.step()
-            wrapper.zero_grad()
