@@ -44,10 +44,8 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     that have defaults, but named in a warning, because it may be misspelt.
 
     Raises:
-        UserError: If the file is missing or no config, its custom_imports
-            cannot be imported, an option reaches
-            into something that has no keys, or a key at the top level is
-            misspelt or of the wrong kind.
+        UserError: If the file cannot be read, an option does not fit it, or a key at the
+            top level is misspelt or of the wrong kind.
     """
     path = config_path(path)
     # custom_imports name modules as seen from where the command is run.
