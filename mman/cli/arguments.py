@@ -69,10 +69,7 @@ class DataAction(argparse.Action):
 def export_parser(description: str, out: str, program: bool = True) -> argparse.ArgumentParser:
     """A parser of a config, a checkpoint, a new file and images to compare on.
 
-    Args:
-        description (str): What the tool does.
-        out (str): What the new file should be.
-        program (bool): Whether there is ``--input`` too. Defaults to True.
+    ``out`` says what the new file should be; ``program``, whether there is ``--input`` too.
     """
     parser = config_parser(description)
     parser.add_argument('checkpoint', type=existing_file, help='of training, or published')
@@ -138,13 +135,7 @@ def _add_unsafe_load(parser: argparse.ArgumentParser) -> None:
 def add_result_arguments(
     parser: argparse.ArgumentParser, need_picture: bool = True, numbers: bool = True
 ) -> None:
-    """Add the files that an analysis writes.
-
-    Args:
-        parser (ArgumentParser): The parser.
-        need_picture (bool): Whether ``--out`` must be given. Defaults to True.
-        numbers (bool): Whether there is ``--csv`` too. Defaults to True.
-    """
+    """Add the files that an analysis writes: ``--out``, which may be needed, and ``--csv``."""
     parser.add_argument(
         '--out', type=new_file('.png'), required=need_picture, help='new .png file for a picture'
     )

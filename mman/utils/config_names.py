@@ -16,9 +16,7 @@ _SUFFIXES = ('.py', '.yml', '.yaml', '.json')
 def list_models(pattern: str | None = None) -> list[str]:
     """Names of the configs in the folder ``configs``, such as 'man/resnet20_k10_digits'.
 
-    Args:
-        pattern (str | None): What a name should start with; ``*`` stands for
-            any characters, as in 'manpp/*imagenet'. Defaults to None, all.
+    They start with ``pattern``; ``*`` stands for any characters, as in 'manpp/*imagenet'.
     """
     paths = (path.relative_to(CONFIGS) for path in CONFIGS.rglob('*.py'))
     names = [path.with_suffix('').as_posix() for path in paths if '_base_' not in path.parts]

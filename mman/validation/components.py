@@ -1,6 +1,5 @@
 """Dicts of a config that a registry builds, read against what their classes take."""
 
-import difflib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,7 +10,7 @@ from mmengine.utils import get_object_from_string
 
 from mman.utils.arguments import should_be
 from mman.utils.build_errors import reason
-from mman.utils.errors import UserError
+from mman.utils.errors import UserError, did_you_mean
 from mman.utils.signature import TYPE_KEYS, check_keys, signature_of
 
 from .values import check_kinds
@@ -32,11 +31,7 @@ _UNREAD = ('batch_augments', 'train_cfg', 'tokenizer')
 
 
 class Components:
-    """Checks of dicts with a type at their place in a config.
-
-    Args:
-        scope (str | None): ``default_scope`` of the config.
-    """
+    """Checks of dicts with a type at their place in a config of a ``default_scope``."""
 
     def __init__(self, scope: str | None):
         self.scope = scope or 'mmengine'
@@ -50,10 +45,10 @@ class Components:
         default: str | None = None,
         plain: bool = True,
     ) -> Callable | None:
-        """Check a dict, and all that are inside it.
+        """Check a dict, and all that are inside it; a built object passes.
 
         Args:
-            value (Any): The dict; a built object passes.
+            value (Any): The dict.
             where (str): Its path in the config.
             taken (tuple[str, ...]): Keys that whoever builds it takes out.
             default (str | None): The type where there is none.
@@ -61,10 +56,6 @@ class Components:
 
         Returns:
             Callable | None: Its class or function, where that is sure.
-
-        Raises:
-            UserError: If it is no dict, its type is not registered, a key is
-                unknown or missing, or a value of another kind than its class says.
         """
         if not isinstance(value, Mapping):
             if value is None or isinstance(value, (str, int, float, list, tuple)):
@@ -110,12 +101,10 @@ class Components:
             return [_imported(kind, place)] if plain else []
         names = self.registered if scope == self.scope else _registered(scope)
         if name not in names and plain:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f'did you mean {close[0]!r}? ' if close else ''
             raise UserError(
                 f'{place}={kind!r} is not registered in mman, mmpretrain or mmengine, looked '
-                f'up from default_scope={self.scope!r}: {hint}import your own module by '
-                'custom_imports'
+                f'up from default_scope={self.scope!r}: import your own module by custom_imports'
+                f'{did_you_mean(name, names)}'
             )
         return names.get(name, [])
 

@@ -71,11 +71,7 @@ def check_config(cfg: Config) -> None:
 
 
 def check_training(cfg: Config) -> None:
-    """Refuse a config that lacks what training needs, or has what local blocks cannot have.
-
-    Raises:
-        UserError: Names the key.
-    """
+    """Refuse a config that lacks what training needs, or has what local blocks cannot have."""
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if cfg.get(key) is None:
             raise UserError(f'{key} is missing: training needs it')
@@ -90,9 +86,7 @@ def check_training(cfg: Config) -> None:
 def check_amp(cfg: Config) -> None:
     """Refuse mixed precision that the device cannot do, before anything is built.
 
-    Raises:
-        UserError: For mmengine's wrapper, and for float16 in local blocks,
-            without an accelerator.
+    Without an accelerator that is mmengine's wrapper, and float16 in local blocks.
     """
     wrapper = cfg.get('optim_wrapper') or {}
     kind = class_name(wrapper.get('type', ''))

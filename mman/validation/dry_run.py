@@ -43,10 +43,7 @@ def dry_run(runner: Runner) -> None:
     class can do that (``lazy_init``). The optimizer steps a few times on a
     parameter of its own, the schedules run, and images as they would come go
     through the preprocessor. What asks for the data is left untried. Draws no
-    random numbers.
-
-    Args:
-        runner (Runner): Built, with the config that it was built from; not changed.
+    random numbers, and does not change the Runner.
 
     Raises:
         UserError: Names the place in the config and what its class says.

@@ -17,18 +17,10 @@ _LOCAL = (_BLOCKS, f'mman.{_BLOCKS}')
 
 
 def check_optim_wrapper(wrapper: Mapping, components: Components, local: bool) -> None:
-    """Check an optimizer wrapper with its optimizer.
+    """Check ``optim_wrapper`` with its optimizer; ``local``, where the model is cut into blocks.
 
     Those of a constructor that is neither mmengine's nor this package's are
     left to it.
-
-    Args:
-        wrapper (Mapping): ``optim_wrapper`` of the config.
-        components (Components): With the default scope.
-        local (bool): Whether the model is cut into local blocks.
-
-    Raises:
-        UserError: Names the key.
     """
     where, constructor = 'optim_wrapper', wrapper.get('constructor')
     if constructor is not None:

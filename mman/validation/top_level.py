@@ -56,12 +56,6 @@ def check_top_level(tree: Mapping) -> None:
     Configs have variables of their own at the top level (``data_root``,
     ``img_norm_cfg``), so an unknown name is right unless it is a known key with
     a letter too many, too few or in the wrong place, as ``optim_warpper``.
-
-    Args:
-        tree (Mapping): The config as a tree of dicts and lists.
-
-    Raises:
-        UserError: Names the key, its value and what would be right.
     """
     for key, value in tree.items():
         if key in KNOWN:
@@ -135,10 +129,8 @@ def check_load_from(value: str, where: str = 'load_from') -> None:
 def unread_keys(tree: Mapping) -> Iterator[str]:
     """Say of names at the top level which nothing reads where their value seems to belong.
 
-    A variable with that value where it belongs was used there.
-
-    Raises:
-        UserError: If a key of older configs stands where its successor is missing.
+    A variable with that value where it belongs was used there. Keys of older configs are
+    refused where their successor is missing.
     """
     for old, new in _OLD.items():
         if not isinstance(tree.get(old), Mapping):

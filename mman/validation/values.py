@@ -86,13 +86,9 @@ def check_kinds(value: Mapping, where: str, target: Callable, extra: tuple = ())
 def kind_problem(value: Any, parameter: inspect.Parameter, loose: bool = False) -> str | None:
     """What kind ``value`` should be of instead, or None if it may be right.
 
-    Decided by the annotation, without one by the default. Objects pass.
-
-    Args:
-        value (Any): From a config.
-        parameter (inspect.Parameter): With its annotation as an object.
-        loose (bool): Whether a list of what the annotation says is right too, a fraction
-            for an integer, and None for an initialisation. Defaults to False.
+    Decided by the parameter's annotation, without one by its default. Objects pass.
+    ``loose`` lets pass a list of what the annotation says, a fraction for an integer, and
+    None for an initialisation.
     """
     default, annotation = parameter.default, parameter.annotation
     if value is None and (default is None or (loose and parameter.name == 'init_cfg')):
