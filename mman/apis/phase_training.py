@@ -116,16 +116,12 @@ class _Record:
 
     def _read(self) -> dict:
         try:
-            content = json.loads(self.path.read_text())
-            phases, done = content['phases'], content['done']
-            if isinstance(phases, list) and len(phases) >= len(done):
-                return content
-        except (ValueError, KeyError, TypeError):
-            pass
-        raise UserError(
-            f'{str(self.path)!r} is no record of phases; remove it and the folders of phases '
-            'beside it to start anew'
-        )
+            return json.loads(self.path.read_text())
+        except ValueError as error:
+            raise UserError(
+                f'{str(self.path)!r} is no record of phases; remove it and the folders of phases '
+                'beside it to start anew'
+            ) from error
 
     def _write(self) -> None:
         text = json.dumps(dict(phases=self.planned, done=self.done), indent=2)

@@ -14,8 +14,8 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+from mman.utils.arguments import LAUNCHERS
 from mman.utils.errors import UserError
-from mman.utils.launchers import LAUNCHERS
 from mman.utils.new_file import check_new_file
 
 

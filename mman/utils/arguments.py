@@ -5,6 +5,9 @@ from typing import Any
 
 from .errors import UserError
 
+#: What starts distributed processes, by the names that MMEngine knows.
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
 
 def should_be(where: str, value: Any, right: str, owner: object = None) -> UserError:
     """The error of a value, with what would be right.

@@ -17,9 +17,8 @@ from mmengine.runner.checkpoint import (
 from mmengine.utils import is_installed
 from mmengine.utils.dl_utils import set_multi_processing
 
-from mman.utils.arguments import one_of, should_be
+from mman.utils.arguments import LAUNCHERS, one_of, should_be
 from mman.utils.errors import UserError
-from mman.utils.launchers import LAUNCHERS
 from mman.utils.signature import signature_of
 
 from .values import check_call, kind_problem

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 
 from mman.registry import HOOKS
 from mman.utils import UserError
+from mman.utils.arguments import integer_from
 from mman.utils.atomic_backend import ATOMIC
 from mman.utils.atomic_file import write_atomically
 from mman.utils.signature import signature_of
@@ -51,12 +52,7 @@ class CheckpointHook(_CheckpointHook):
                 f'CheckpointHook knows {", ".join(known)}'
             )
         for key in ('interval', 'max_keep_ckpts'):
-            value = kwargs.get(key, -1)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise UserError(
-                    f'default_hooks.checkpoint.{key}={value!r} should be an integer; -1 for '
-                    f'{"never" if key == "interval" else "all"}'
-                )
+            integer_from(-1, f'default_hooks.checkpoint.{key}', kwargs.get(key, -1))
         _check_name(kwargs.get('filename_tmpl'))
         super().__init__(**kwargs)
         self.saved_iter = -1

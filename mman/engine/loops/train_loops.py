@@ -77,8 +77,6 @@ class ResumableEpochTrainLoop(_Resumable, EpochBasedTrainLoop):
     becomes this loop in ``mman.apis.train_model``.
 
     Args:
-        runner (Runner): The Runner.
-        dataloader (DataLoader | dict): The training data.
         **kwargs: As in EpochBasedTrainLoop: ``max_epochs``, ``val_begin``,
             ``val_interval``, ``dynamic_intervals``.
     """
@@ -116,7 +114,6 @@ class ResumableIterTrainLoop(_Resumable, IterBasedTrainLoop):
     this loop. The loader runs on without a pause at the end of the data.
 
     Args:
-        runner (Runner): The Runner.
         dataloader (DataLoader | dict): The training data. Its sampler should
             have a generator of its own, as those of mmengine do.
         **kwargs: As in IterBasedTrainLoop: ``max_iters``, ``val_begin``,

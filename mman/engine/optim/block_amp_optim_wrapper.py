@@ -29,7 +29,6 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
     weights. With 'pre_step' it is not, unless the optimizer is a fused Adam.
 
     Args:
-        optimizer (Optimizer): The block's optimizer.
         dtype (str): 'float16' or 'bfloat16'. float16 needs a GPU; bfloat16
             runs on a CPU too, there for tests: slowly. Defaults to 'float16'.
         loss_scale (str | float | dict | None): float16 only. 'dynamic'; a
@@ -40,9 +39,7 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
             alone does not step; 'all', none does, at the cost of keeping
             the gradients of all K blocks until the last has run. Defaults to
             'per_block'.
-        accumulative_counts (int): Iterations per step. Defaults to 1.
-        clip_grad (dict | None): As in OptimWrapper, on unscaled gradients.
-            Defaults to None.
+        accumulative_counts, clip_grad: As in OptimWrapper; unscaled gradients are clipped.
 
     Attributes:
         loss_scaler (SharedLossScaler | None): None in bfloat16, and until the

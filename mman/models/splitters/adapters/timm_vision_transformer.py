@@ -11,14 +11,8 @@ from ..unit import Part, Unit, stage_units
 
 # A model has those of them that it needs.
 _STEM = (
-    'patch_embed',
-    'cls_token',
-    'reg_token',
-    'dist_token',
-    'pos_embed',
-    'pos_drop',
-    'patch_drop',
-    'norm_pre',
+    *('patch_embed', 'cls_token', 'reg_token', 'dist_token'),
+    *('pos_embed', 'pos_drop', 'patch_drop', 'norm_pre'),
 )
 _TAIL = ('norm', 'fc_norm', 'head_drop', 'head', 'head_dist')
 _KINDS = ('_parameters', '_buffers', '_modules')
