@@ -3,16 +3,16 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from torch import nn
 
 from .errors import UserError, did_you_mean
 
-# What an annotation may raise that names something missing: in words it tells nothing of a value.
-_UNREADABLE = (AttributeError, ImportError, NameError, SyntaxError, TypeError, ValueError)
+# What an annotation may raise that names something missing: it then tells nothing of a value.
+_UNREADABLE = (AttributeError, ImportError, NameError, SyntaxError, TypeError)
 
 _KEYED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 # Known to registries, not to the classes in them.
@@ -101,11 +101,21 @@ def _constructors(cls: type) -> list[Callable]:
 
 def _parameters(function: Callable) -> list[inspect.Parameter]:
     """Parameters, with annotations as objects where they can be evaluated."""
-    for evaluated in (True, False):
-        # What is written in C, say, has none.
-        with suppress(*_UNREADABLE):
-            return list(inspect.signature(function, eval_str=evaluated).parameters.values())
-    return [inspect.Parameter('unknown', inspect.Parameter.VAR_KEYWORD)]
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        # Written in C, say.
+        return [inspect.Parameter('unknown', inspect.Parameter.VAR_KEYWORD)]
+    names = getattr(function, '__globals__', {})
+    return [p.replace(annotation=_evaluated(p.annotation, names)) for p in parameters]
+
+
+def _evaluated(annotation: Any, names: dict) -> Any:
+    """An annotation in words as an object; nothing if it names what is missing."""
+    try:
+        return eval(annotation, dict(names)) if isinstance(annotation, str) else annotation
+    except _UNREADABLE:
+        return inspect.Parameter.empty
 
 
 def _only_passes_on(function: Callable, kwargs: str) -> bool:
