@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from numbers import Real
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import initialize
 from torch import nn
 
@@ -11,14 +12,14 @@ from mman.utils import UserError
 from mman.utils.arguments import integer_from, should_be
 
 from ..splitters.rebuild import copy_unit, rebuild_unit
-from .base import ClassifierAuxHead
-from .context import BlockContext
+from .base import AuxHead
+from .context import BlockContext, LocalBatch
 from .layouts import Pooled
-from .loss_weight import LossWeight
+from .loss_weight import LossWeight, loss_weights
 
 
 @MODELS.register_module()
-class AugLocalAuxHead(ClassifierAuxHead):
+class AugLocalAuxHead(AuxHead):
     """Aux network made like the units to come (AugLocal, Ma et al., ICLR 2024).
 
     Copies of units after the block, picked uniformly and drawn anew, then a
@@ -61,6 +62,7 @@ class AugLocalAuxHead(ClassifierAuxHead):
     """
 
     recompute_parts = dict(classifier=('net',))
+    has_classifier = True
 
     def __init__(
         self,
@@ -70,7 +72,8 @@ class AugLocalAuxHead(ClassifierAuxHead):
         weight: LossWeight = 1.0,
         init_cfg: dict | list | None = None,
     ):
-        super().__init__(context, weight, init_cfg)
+        super().__init__(context, init_cfg)
+        (self.weight,) = loss_weights(context, weight=weight)
         integer_from(1, 'depth', depth, self)
         if not isinstance(tau, Real) or isinstance(tau, bool) or not 0 <= tau <= 1:
             raise should_be('tau', tau, 'a number from 0 to 1', self)
@@ -107,6 +110,10 @@ class AugLocalAuxHead(ClassifierAuxHead):
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`AuxHead.logits`."""
         return self.net(features)
+
+    def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
+        """See :meth:`AuxHead.loss`."""
+        return dict(loss_task=self.weight * F.cross_entropy(self.logits(features), batch.target))
 
 
 def pyramid_depth(index: int, num_blocks: int, depth: int, tau: float) -> int:

@@ -2,7 +2,6 @@ import dataclasses
 from abc import ABCMeta, abstractmethod
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import nn
 
@@ -10,7 +9,6 @@ from mman.utils import UserError
 
 from .context import BlockContext, LocalBatch
 from .layouts import Pooled, TokensToMap
-from .loss_weight import LossWeight, loss_weights
 
 
 class AuxHead(BaseModule, metaclass=ABCMeta):
@@ -93,17 +91,3 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
                 f'{self.context.index} gives {shape}'
             )
         return shape
-
-
-class ClassifierAuxHead(AuxHead):
-    """Base of the heads that are a classifier, trained by ``weight`` times its cross-entropy."""
-
-    has_classifier = True
-
-    def __init__(self, context: BlockContext, weight: LossWeight, init_cfg: dict | list | None):
-        super().__init__(context, init_cfg)
-        (self.weight,) = loss_weights(context, weight=weight)
-
-    def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
-        """See :meth:`AuxHead.loss`."""
-        return dict(loss_task=self.weight * F.cross_entropy(self.logits(features), batch.target))

@@ -1,16 +1,17 @@
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mman.registry import MODELS
 from mman.utils.arguments import one_of
 
-from .base import ClassifierAuxHead
-from .context import BlockContext
-from .loss_weight import LossWeight
+from .base import AuxHead
+from .context import BlockContext, LocalBatch
+from .loss_weight import LossWeight, loss_weights
 
 
 @MODELS.register_module()
-class DGLAuxHead(ClassifierAuxHead):
+class DGLAuxHead(AuxHead):
     """Aux classifier of decoupled greedy learning (DGL, Belilovsky et al. 2020).
 
     Args:
@@ -30,6 +31,7 @@ class DGLAuxHead(ClassifierAuxHead):
     """
 
     recompute_parts = dict(classifier=('head',))
+    has_classifier = True
     _INIT = dict(type='Kaiming', layer='Conv2d')
 
     def __init__(
@@ -39,7 +41,8 @@ class DGLAuxHead(ClassifierAuxHead):
         weight: LossWeight = 1.0,
         init_cfg: dict | list | None = _INIT,
     ):
-        super().__init__(context, weight, init_cfg)
+        super().__init__(context, init_cfg)
+        (self.weight,) = loss_weights(context, weight=weight)
         one_of('variant', variant, ('dgl', 'manpp'), self)
         channels, height, width = context.map_shape
         if variant == 'dgl':
@@ -60,6 +63,10 @@ class DGLAuxHead(ClassifierAuxHead):
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`AuxHead.logits`."""
         return self.head(self.pool(self.as_map(features)))
+
+    def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
+        """See :meth:`AuxHead.loss`."""
+        return dict(loss_task=self.weight * F.cross_entropy(self.logits(features), batch.target))
 
 
 def _convolutions(channels: int, width: int) -> list[nn.Module]:

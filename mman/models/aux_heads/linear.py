@@ -1,4 +1,5 @@
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import nn
 
@@ -6,13 +7,13 @@ from mman.registry import MODELS
 from mman.utils import UserError
 from mman.utils.arguments import true_or_false
 
-from .base import ClassifierAuxHead
-from .context import BlockContext
-from .loss_weight import LossWeight
+from .base import AuxHead
+from .context import BlockContext, LocalBatch
+from .loss_weight import LossWeight, loss_weights
 
 
 @MODELS.register_module()
-class LinearAuxHead(ClassifierAuxHead):
+class LinearAuxHead(AuxHead):
     """Greedy supervised learning: pooled features, one linear layer, cross-entropy.
 
     The simplest local loss (Belilovsky et al. 2019; the baseline 'greedy SL'
@@ -32,6 +33,8 @@ class LinearAuxHead(ClassifierAuxHead):
         init_cfg (dict | list | None): Defaults to None, torch's own.
     """
 
+    has_classifier = True
+
     def __init__(
         self,
         context: BlockContext,
@@ -40,7 +43,8 @@ class LinearAuxHead(ClassifierAuxHead):
         weight: LossWeight = 1.0,
         init_cfg: dict | list | None = None,
     ):
-        super().__init__(context, weight, init_cfg)
+        super().__init__(context, init_cfg)
+        (self.weight,) = loss_weights(context, weight=weight)
         true_or_false('bias', bias, self)
         self.norm = nn.Identity() if norm is None else _norm(norm, context.channels)
         self.fc = nn.Linear(context.channels, context.num_classes, bias)
@@ -48,6 +52,10 @@ class LinearAuxHead(ClassifierAuxHead):
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """See :meth:`AuxHead.logits`."""
         return self.fc(self.norm(self.pooled(features)))
+
+    def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
+        """See :meth:`AuxHead.loss`."""
+        return dict(loss_task=self.weight * F.cross_entropy(self.logits(features), batch.target))
 
 
 def _norm(cfg: dict, channels: int) -> nn.Module:
