@@ -9,6 +9,7 @@ from torch import nn
 
 from mman.registry import MODELS
 from mman.utils import UserError
+from mman.utils.arguments import should_be
 from mman.utils.build import build_strict
 
 from .batch_transforms import BatchTransform
@@ -41,6 +42,8 @@ class BatchAugmentDataPreprocessor(ClsDataPreprocessor):
 
     def __init__(self, augments: Sequence[dict] = (), **kwargs):
         super().__init__(**kwargs)
+        if not isinstance(augments, list | tuple):
+            raise should_be('data_preprocessor.augments', augments, 'a list of configs')
         self.augments = nn.ModuleList(
             build_strict(MODELS, cfg, f'data_preprocessor.augments[{i}]', BatchTransform)
             for i, cfg in enumerate(augments)

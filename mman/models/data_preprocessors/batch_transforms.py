@@ -5,9 +5,9 @@ from collections.abc import Callable
 from numbers import Real
 
 import torch
-import torch.nn.functional as F
 from mmengine.dist import get_dist_info
 from torch import nn
+from torchvision.transforms.functional import pad
 
 from mman.registry import MODELS
 from mman.utils.arguments import integer_from, one_of, should_be
@@ -78,14 +78,10 @@ class BatchRandomCrop(BatchTransform):
         return windows[torch.arange(count, device=device), :, top, left]
 
     def _pad(self, images: torch.Tensor) -> torch.Tensor:
-        if self.padding_mode == 'constant':
-            return F.pad(images, (self.padding,) * 4, value=self.pad_val)
-        if self.padding >= min(images.shape[2:]):
-            size = ' x '.join(map(str, images.shape[2:]))
-            right = f'less than a side of the images, {size}'
+        if self.padding_mode == 'reflect' and self.padding >= min(images.shape[2:]):
+            right = f'less than a side of the images, {images.shape[2]} x {images.shape[3]}'
             raise should_be('padding', self.padding, right, self)
-        # torch reflects uint8 on the CPU only, hence by hand.
-        return _reflect(_reflect(images, 2, self.padding), 3, self.padding)
+        return pad(images, self.padding, self.pad_val, self.padding_mode)
 
 
 @MODELS.register_module()
@@ -113,11 +109,3 @@ class BatchRandomFlip(BatchTransform):
         device = images.device
         drawn = draw_per_rank(lambda shape: torch.rand(shape, device=device), (len(images),))
         return torch.where((drawn < self.prob)[:, None, None, None], images.flip(3), images)
-
-
-def _reflect(images: torch.Tensor, dim: int, padding: int) -> torch.Tensor:
-    """Both borders of one axis mirrored, the edge pixels themselves not repeated."""
-    size = images.shape[dim]
-    before = images.narrow(dim, 1, padding).flip(dim)
-    after = images.narrow(dim, size - 1 - padding, padding).flip(dim)
-    return torch.cat([before, images, after], dim)
