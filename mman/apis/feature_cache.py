@@ -27,9 +27,8 @@ from mman.datasets.cached_features import (
 )
 from mman.models import BatchAugmentDataPreprocessor
 from mman.models.classifiers.prefix import prefix_digest
-from mman.utils.arguments import dict_at, one_of
+from mman.utils import UserError, dict_at, one_of
 from mman.utils.atomic_file import remove_leftovers
-from mman.utils.errors import UserError
 from mman.utils.random_state import unchanged_random_state
 from mman.utils.unwrap import unwrap
 from mman.validation import class_name, lazy_dataset

@@ -6,7 +6,7 @@ from mmengine import fileio
 from mmengine.config import Config
 
 from mman.datasets.image_folder import folder_classes
-from mman.utils.arguments import integer_from, should_be
+from mman.utils import integer_from, should_be
 from mman.utils.signature import check_keys
 
 _SMALLEST = 8

@@ -14,8 +14,7 @@ from mman.models.recompute import Recompute
 from mman.models.splitters import LocalBlockSplitter
 from mman.models.splitters.search import cheapest, smallest_peak
 from mman.registry import TASK_UTILS
-from mman.utils import UserError
-from mman.utils.arguments import dict_at, should_be
+from mman.utils import UserError, dict_at, should_be
 from mman.utils.signature import check_keys
 from mman.validation.values import check_kinds
 

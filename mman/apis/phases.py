@@ -12,8 +12,7 @@ from mmengine.config import Config
 from mman.engine.hooks import CyclicBlocksHook
 from mman.models.classifiers import exit_blocks
 from mman.models.classifiers.checks import checked_train_blocks
-from mman.utils import UserError
-from mman.utils.arguments import dict_at, integer_from, should_be
+from mman.utils import UserError, dict_at, integer_from, should_be
 from mman.utils.signature import check_keys
 from mman.validation import class_name
 

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from mman.utils.arguments import dict_at
+from mman.utils import dict_at
 from mman.utils.checkpoint import latest_checkpoint
 from mman.utils.checkpoint_fit import fitting_weights
 from mman.utils.errors import UserError, few

@@ -8,7 +8,7 @@ from mmengine import registry as mmengine_registry
 from mmengine.registry import MODELS, Registry
 from mmengine.utils import get_object_from_string
 
-from mman.utils.arguments import should_be
+from mman.utils import should_be
 from mman.utils.build_errors import reason
 from mman.utils.errors import UserError, did_you_mean
 from mman.utils.signature import TYPE_KEYS, check_keys, signature_of

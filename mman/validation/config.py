@@ -12,8 +12,7 @@ from mmpretrain.engine import EMAHook
 from torch.utils.data import DataLoader
 
 from mman.engine.fault_tolerance import FAULT_TOLERANCE_HOOKS, RUNNER_HOOKS
-from mman.utils.arguments import should_be
-from mman.utils.errors import UserError
+from mman.utils import UserError, should_be
 from mman.utils.signature import signature_of
 
 from .components import Components

@@ -17,7 +17,7 @@ from torch import nn
 from mman.engine.hooks import MomentumUpdateHook
 from mman.engine.pipeline import sharing_batches
 from mman.models.aux_heads import MomentumAuxHead
-from mman.utils.arguments import should_be
+from mman.utils import should_be
 from mman.utils.build_errors import named_errors, short
 from mman.utils.errors import UserError, few
 from mman.utils.random_state import unchanged_random_state

@@ -5,8 +5,7 @@ from typing import Any
 
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from mman.utils.arguments import dict_at, one_of, should_be
-from mman.utils.errors import UserError
+from mman.utils import UserError, dict_at, one_of, should_be
 
 from .components import Components
 from .values import check_call, check_kinds

@@ -10,8 +10,7 @@ from enum import Enum
 from numbers import Integral, Number, Real
 from typing import Any
 
-from mman.utils.arguments import should_be
-from mman.utils.errors import UserError
+from mman.utils import UserError, should_be
 from mman.utils.signature import check_keys, signature_of
 
 _LISTS = (list, tuple, set, range)

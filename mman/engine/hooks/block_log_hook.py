@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from mman.models.classifiers.block_table import block_table
 from mman.registry import HOOKS
-from mman.utils.arguments import integer_from
+from mman.utils import integer_from
 from mman.utils.unwrap import unwrap
 
 from ..pipeline import data_group, mesh_of
@@ -75,10 +75,8 @@ class BlockLogHook(Hook):
         if self._losses:
             self._write(runner)
 
-    def after_train(self, runner: Runner) -> None:
-        """Write what is left, if training ended within an epoch."""
-        if self._losses:
-            self._write(runner)
+    # Training may end within an epoch.
+    after_train = after_train_epoch
 
     def _write(self, runner: Runner) -> None:
         model = unwrap(runner.model)

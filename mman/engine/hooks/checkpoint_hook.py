@@ -8,8 +8,7 @@ from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
-from mman.utils import UserError
-from mman.utils.arguments import integer_from
+from mman.utils import UserError, integer_from
 from mman.utils.atomic_backend import ATOMIC
 from mman.utils.atomic_file import write_atomically
 from mman.utils.signature import signature_of

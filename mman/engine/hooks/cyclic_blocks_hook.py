@@ -3,8 +3,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
-from mman.utils import UserError
-from mman.utils.arguments import integer_from
+from mman.utils import UserError, integer_from
 from mman.utils.unwrap import unwrap
 
 

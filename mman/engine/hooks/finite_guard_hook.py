@@ -8,8 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
-from mman.utils import UserError
-from mman.utils.arguments import integer_from, one_of, should_be
+from mman.utils import UserError, integer_from, one_of, should_be
 from mman.utils.unwrap import unwrap
 
 from ..optim import BlockOptimWrapper, BlockOptimWrapperDict

@@ -9,8 +9,7 @@ from mmengine.runner import Runner
 from mman.models.aux_heads import MomentumAuxHead
 from mman.models.classifiers import LocalBlock, LocalImageClassifier
 from mman.registry import HOOKS
-from mman.utils import UserError
-from mman.utils.arguments import one_of
+from mman.utils import UserError, one_of
 from mman.utils.unwrap import unwrap
 
 from ..optim import BackwardStepOptimWrapper
@@ -91,7 +90,7 @@ class MomentumUpdateHook(Hook):
                         "timing='pre_step' of MomentumUpdateHook should be 'post_step' with "
                         'BackwardStepOptimWrapper, which steps parameter by parameter'
                     )
-                update = partial(self._before_step, runner, (head, block))
+                update = partial(self._update, runner, [(head, block)])
                 self._handles.append(wrapper.optimizer.register_step_pre_hook(update))
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
@@ -120,10 +119,10 @@ class MomentumUpdateHook(Hook):
             progress = (1 - math.cos(math.pi * progress)) / 2
         return self.decay + (self.end_decay - self.decay) * progress
 
-    def _before_step(self, runner: Runner, pair: tuple, *args) -> None:
-        self._update(runner, [pair])
-
-    def _update(self, runner: Runner, pairs: Sequence[tuple[MomentumAuxHead, LocalBlock]]) -> None:
+    def _update(
+        self, runner: Runner, pairs: Sequence[tuple[MomentumAuxHead, LocalBlock]], *args
+    ) -> None:
+        """Average these pairs; optimizers add arguments of their own."""
         averages, sources = [], []
         for head, block in pairs:
             averages += list(head.momentum_unit.parameters())

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mman.registry import HOOKS
-from mman.utils.arguments import integer_from
+from mman.utils import integer_from
 from mman.utils.preempted import Preempted
 
 from ..pipeline import mesh_of

@@ -6,8 +6,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mman.registry import OPTIM_WRAPPERS
-from mman.utils import UserError
-from mman.utils.arguments import one_of
+from mman.utils import UserError, one_of
 
 from .block_optim_wrapper import BlockOptimWrapper
 from .loss_scaling import SCALERS, LossScale, SharedLossScaler, grad_scaler_arguments

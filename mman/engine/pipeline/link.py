@@ -16,9 +16,8 @@ import torch.distributed as dist
 
 from mman.utils import UserError
 
-from .channel import CREDIT, FEATURES, HEADER, LOSSES, WEIGHTS, Arriving, Channel
 from .mesh import PipelineMesh
-from .packet import Packet
+from .packet import CREDIT, FEATURES, HEADER, LOSSES, WEIGHTS, Arriving, Channel, Packet
 
 
 class Returned(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
-from mman.utils import UserError
+from mman.utils import should_be
 
 
 def balanced_cuts(costs: Sequence[float], stages: int) -> list[int]:
@@ -33,18 +33,12 @@ def balanced_cuts(costs: Sequence[float], stages: int) -> list[int]:
 
 def checked_cuts(cuts: Sequence[int], stages: int, num_blocks: int) -> list[int]:
     """Cuts that somebody chose, which must be S - 1 rising numbers of blocks."""
-    wanted = f'{stages - 1} rising numbers from 1 to {num_blocks - 1}'
-    numbers = list(cuts) if isinstance(cuts, (list, tuple)) else None
-    if (
-        numbers is None
-        or len(numbers) != stages - 1
-        or any(type(cut) is not int or not 0 < cut < num_blocks for cut in numbers)
-        or numbers != sorted(set(numbers))
-    ):
-        raise UserError(
-            f'model_wrapper_cfg.cuts={cuts!r} should be the first blocks of the stages after the '
-            f'first one: {wanted}'
-        )
+    numbers = list(cuts) if isinstance(cuts, (list, tuple)) else [None]
+    known = all(type(cut) is int and 0 < cut < num_blocks for cut in numbers)
+    if not known or len(numbers) != stages - 1 or numbers != sorted(set(numbers)):
+        wanted = f'{stages - 1} rising numbers from 1 to {num_blocks - 1}'
+        right = f'the first blocks of the stages after the first one: {wanted}'
+        raise should_be('model_wrapper_cfg.cuts', cuts, right)
     return numbers
 
 

@@ -117,7 +117,12 @@ class Stage:
         """The first stage's input. It decides alone when all stop, and so for one iteration."""
         self.stopping = self.stopping or self._agreed(self.stop_asked)
         x, batch = self.model.first_input(data)
-        self._keep(data, batch)
+        if self.downstream is not None:
+            # What goes on with the features.
+            kind = 'scores' if 'gt_score' in batch.data_samples[0] else 'labels'
+            self._batch = {kind: batch.target}
+            if self.images:
+                self._batch['images'] = to_send(self.model, data, batch.inputs)
         return x, batch
 
     def _receive(self) -> tuple[torch.Tensor, LocalBatch]:
@@ -131,15 +136,6 @@ class Stage:
         if self.downstream is not None:
             self._batch = tensors
         return x, batch
-
-    def _keep(self, data: dict | tuple | list, batch: LocalBatch) -> None:
-        """What goes on with the features."""
-        if self.downstream is None:
-            return
-        kind = 'scores' if 'gt_score' in batch.data_samples[0] else 'labels'
-        self._batch = {kind: batch.target}
-        if self.images:
-            self._batch['images'] = to_send(self.model, data, batch.inputs)
 
     def _pass_on(self, features: torch.Tensor) -> None:
         """Send the edge block's features; then make its head ready."""

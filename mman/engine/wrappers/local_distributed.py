@@ -8,8 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mman.models.classifiers import LocalBlock
 from mman.registry import MODEL_WRAPPERS
-from mman.utils import UserError
-from mman.utils.arguments import integer_from
+from mman.utils import UserError, integer_from
 
 from ..optim import BlockOptimWrapperDict
 from .flat_reduction import FlatReduction, average_over_ranks

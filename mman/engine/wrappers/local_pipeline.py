@@ -10,10 +10,9 @@ from torch.nn.parallel import DistributedDataParallel
 from mman.models.aux_heads import MomentumAuxHead
 from mman.models.classifiers import LocalBlock
 from mman.registry import MODEL_WRAPPERS
-from mman.utils import UserError
-from mman.utils.arguments import integer_from
+from mman.utils import UserError, integer_from
 
-from ..pipeline.gather import gather_training_state, share_blocks
+from ..pipeline.gather import share_blocks
 from ..pipeline.link import Downstream, Upstream
 from ..pipeline.mesh import PipelineMesh
 from ..pipeline.momentum import average_into, averaging_head
@@ -193,10 +192,6 @@ class LocalPipelineParallel(LocalWrapper):
             owned = [self.module.local_blocks[span.start : span.stop] for span in self.block_spans]
             share_blocks(self.mesh, owned)
         self._shared = True
-
-    def training_state(self, optim_wrapper: OptimWrapperDict, schedulers: dict | None) -> dict:
-        """The training state of all blocks, brought together; all ranks call it."""
-        return gather_training_state(self.mesh, self.own_blocks, optim_wrapper, schedulers)
 
     @torch.no_grad()
     def sync_buffers(self) -> None:

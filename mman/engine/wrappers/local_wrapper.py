@@ -1,7 +1,6 @@
 from torch import nn
 
-from mman.utils import UserError
-from mman.utils.arguments import one_of
+from mman.utils import UserError, one_of
 
 
 class LocalWrapper(nn.Module):

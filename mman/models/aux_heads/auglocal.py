@@ -8,8 +8,7 @@ from mmengine.model import initialize
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
-from mman.utils.arguments import integer_from, should_be
+from mman.utils import UserError, integer_from, should_be
 
 from ..splitters.rebuild import copy_unit, rebuild_unit
 from .base import AuxHead

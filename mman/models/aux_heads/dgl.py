@@ -3,7 +3,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils.arguments import one_of
+from mman.utils import one_of
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch

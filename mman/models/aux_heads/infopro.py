@@ -5,8 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
-from mman.utils.arguments import one_of, should_be
+from mman.utils import UserError, one_of, should_be
 
 from ..losses import SupConLoss
 from .base import AuxHead

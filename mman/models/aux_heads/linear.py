@@ -4,8 +4,7 @@ from mmcv.cnn import build_norm_layer
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
-from mman.utils.arguments import true_or_false
+from mman.utils import UserError, true_or_false
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch

@@ -6,8 +6,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from mman.registry import MODELS
-from mman.utils import UserError
-from mman.utils.arguments import one_of
+from mman.utils import UserError, one_of
 from mman.utils.build import build_strict
 
 from .base import AuxHead

@@ -3,7 +3,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils.arguments import integer_from, true_or_false
+from mman.utils import integer_from, true_or_false
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch

@@ -4,7 +4,7 @@ from mmpretrain.models.backbones import ResNet_CIFAR
 from mmpretrain.models.backbones.resnet import BasicBlock, ResLayer
 
 from mman.registry import MODELS
-from mman.utils.arguments import one_of, should_be
+from mman.utils import one_of, should_be
 
 
 @MODELS.register_module()

@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils.arguments import integer_from, should_be
+from mman.utils import integer_from, should_be
 
 
 @MODELS.register_module()

@@ -5,28 +5,13 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from mman.utils import UserError
-
 from ..aux_heads import AuxHead
 
 MEMORY_FORMATS = dict(contiguous=torch.contiguous_format, channels_last=torch.channels_last)
 
-# Of torch.compile, what a config may choose.
-_COMPILE_KEYS = ('backend', 'dynamic', 'fullgraph', 'mode', 'options')
 # torch gives a function up, and runs it as it is, after this many graphs; every
 # unit and network goes through the same function, and every shape needs one.
 _GRAPHS = 256
-
-
-def check_compile_options(options: Mapping | None) -> None:
-    """Refuse what ``torch.compile`` would not take."""
-    if options is not None and (
-        not isinstance(options, Mapping) or not set(options) <= set(_COMPILE_KEYS)
-    ):
-        raise UserError(
-            f'model.compile={options!r} should be None or a dict with keys out of '
-            f'{", ".join(_COMPILE_KEYS)}, the arguments of torch.compile'
-        )
 
 
 def compile_modules(modules: Iterable[nn.Module], options: Mapping) -> None:

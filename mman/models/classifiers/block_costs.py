@@ -16,7 +16,7 @@ from ..recompute import Recompute
 from ..splitters.adapters import find_adapter
 from ..splitters.unit import Unit
 from .build import aux_head_at, neck_and_head
-from .head_check import placeholder_batch
+from .checks import placeholder_batch
 from .local_block import neck_and_head_loss
 
 

@@ -7,23 +7,24 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.registry import MODELS, TASK_UTILS
-from mman.utils import UserError
-from mman.utils.arguments import one_of, true_or_false
+from mman.utils import UserError, dict_at, one_of, true_or_false
 from mman.utils.build import build_strict
 from mman.utils.build_errors import short
+from mman.utils.signature import check_keys
 
 from ..recompute import Recompute
-from .acceleration import MEMORY_FORMATS, check_compile_options
+from .acceleration import MEMORY_FORMATS
 from .block_costs import BlockCosts
 from .build import build_aux_heads, build_local_blocks, neck_and_head
 from .checks import (
+    check_aux_heads,
+    check_neck_and_head,
     check_recompute,
     checked_input_shape,
     checked_num_classes,
     checked_train_blocks,
 )
 from .early_exit import check_exits, exit_logits
-from .head_check import check_aux_heads, check_neck_and_head
 from .local_block import LocalBlock, Losses
 from .local_training import LocalTraining
 
@@ -129,7 +130,8 @@ class LocalImageClassifier(LocalTraining):
         check_aux_heads(self.aux_heads, self.input_shape)
         shape = self.block_units[-1][-1].final_shape
         check_neck_and_head(nn.ModuleList(neck_and_head(self)), shape, neck, head)
-        check_compile_options(compile)
+        if compile is not None:
+            check_keys(dict_at('model.compile', compile), 'model.compile', torch.compile, extra=())
         self.compile_options = compile
         one_of('model.memory_format', memory_format, MEMORY_FORMATS)
         self.memory_format = MEMORY_FORMATS[memory_format]

@@ -48,11 +48,8 @@ class LocalTraining(ImageClassifier):
                 :class:`mman.engine.optim.BlockOptimWrapperConstructor` makes.
 
         Returns:
-            dict[str, Tensor]: For the log: ``loss`` and whatever else the
-            classifier's head reports, and for K > 1 the mean and the largest
-            of the local losses. ``block_losses`` has those of all active blocks,
-            in order; ``loss`` is of the last of these; ``block_terms`` has
-            what makes up the loss of each block that has several.
+            dict[str, Tensor]: For the log: ``loss``, of the last active block, whatever else
+            the classifier's head reports, and the mean and the largest of the local losses.
         """
         return self.train_blocks(self.local_blocks, data, optim_wrapper)
 

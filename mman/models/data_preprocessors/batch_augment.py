@@ -8,8 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
-from mman.utils.arguments import should_be
+from mman.utils import UserError, should_be
 from mman.utils.build import build_strict
 
 from .batch_transforms import BatchTransform

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.transforms.functional import pad
 
 from mman.registry import MODELS
-from mman.utils.arguments import integer_from, one_of, should_be
+from mman.utils import integer_from, one_of, should_be
 
 
 def draw_per_rank(

@@ -2,8 +2,7 @@ import torch
 from mmengine.model import BaseModule
 
 from mman.registry import MODELS
-from mman.utils import UserError
-from mman.utils.arguments import integer_from, one_of
+from mman.utils import UserError, integer_from, one_of
 
 
 @MODELS.register_module()

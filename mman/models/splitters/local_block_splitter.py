@@ -3,8 +3,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from mman.registry import TASK_UTILS
-from mman.utils import UserError
-from mman.utils.arguments import integer_from, one_of
+from mman.utils import UserError, integer_from, one_of
 
 from .adapters import find_adapter
 from .presets import DEFAULT_PRESETS, PRESETS

@@ -1,3 +1,5 @@
+from functools import partial
+
 import torch
 from mmpretrain.models.utils import resize_pos_embed
 from torch import nn
@@ -42,16 +44,10 @@ class OnMap(nn.Module):
         return as_map(tokens, grid)
 
 
-class NormedMap(nn.Module):
-    """A norm of the channels of a map, and the map in mmpretrain's layout."""
-
-    def __init__(self, norm: nn.Module):
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) to (N, C, h, w)."""
-        return as_map(self.norm(x.flatten(2).transpose(1, 2)), x.shape[2:]).contiguous()
+def _normed(norm: str, swin: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The norm of that name of the channels of a map, which is in mmpretrain's layout then."""
+    tokens = getattr(swin, norm)(x.flatten(2).transpose(1, 2))
+    return as_map(tokens, x.shape[2:]).contiguous()
 
 
 def as_map(tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
@@ -79,5 +75,6 @@ def swin_units(backbone: nn.Module) -> list[Unit]:
     norm = f'norm{len(backbone.stages) - 1}'
     # Absent where out_indices leave the last stage out.
     if hasattr(backbone, norm):
-        units[-1] = units[-1].with_output(backbone, norm, compose=NormedMap)
+        paths, compose = model_part(backbone, [norm], partial(_normed, norm))
+        units[-1] = units[-1].with_output(backbone, *paths, compose=compose)
     return units
