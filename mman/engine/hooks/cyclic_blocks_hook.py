@@ -14,13 +14,11 @@ class CyclicBlocksHook(Hook):
     In iteration t, counted from 0, block ``t // iters % K`` trains, of those that
     ``model.train_blocks`` names. Those before it run in the mode that
     ``model.resting_mode`` says, those behind it not at all. Optimizers keep the
-    state of all blocks; schedules go by the iterations of all blocks.
+    state of all blocks; schedules go by the iterations of all blocks. Gradients may not
+    accumulate.
 
     Args:
-        iters (int): Iterations of a block in turn. Defaults to 1.
-
-    Raises:
-        UserError: If it is no integer from 1, or gradients accumulate.
+        iters (int): Iterations of a block in turn, from 1. Defaults to 1.
     """
 
     # Before every hook that looks at the blocks of the iteration.

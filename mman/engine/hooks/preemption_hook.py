@@ -36,19 +36,15 @@ class PreemptionHook(Hook):
     this hook. Workers of the data loaders ignore these signals unless the training
     itself sends them: a scheduler or a terminal may signal every process, and the
     iteration needs its data. A signal that the process ignored before stays ignored.
+    Without this package's CheckpointHook it warns, and leaves the signals alone.
 
     With several processes, one that got the signal is enough: they agree once
     per interval, by an all-reduce of one number on the CPU. In a pipeline the
     signal goes to the first stage, which lets all stop after one iteration.
 
     Args:
-        interval (int): Iterations between two agreements; not used by one
+        interval (int): Iterations, from 1, between two agreements; not used by one
             process. Defaults to 1.
-
-    Without this package's CheckpointHook it warns, and leaves the signals alone.
-
-    Raises:
-        UserError: If ``interval`` is no integer from 1.
     """
 
     # After everything that belongs to the iteration, its regular checkpoint included.

@@ -24,11 +24,9 @@ class LinearAuxHead(AuxHead):
 
     Args:
         context (BlockContext): Where the head stands.
-        norm (dict | None): Config of a norm layer of the pooled features, as
-            ``dict(type='LN')``. Defaults to None.
+        norm (dict | None): Of the pooled features. Defaults to None.
         bias (bool): Of the linear layer. Defaults to True.
-        weight (float | list | dict): Weight of the loss, see
-            :func:`.loss_weight.loss_weight`. Defaults to 1.0.
+        weight (float | list | dict): See :func:`.loss_weight.loss_weight`. Defaults to 1.0.
         init_cfg (dict | list | None): Defaults to None, torch's own.
     """
 
