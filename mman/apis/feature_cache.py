@@ -170,11 +170,10 @@ def _check_model(model: nn.Module) -> None:
             f'model.train_blocks={list(model.trained_blocks)} should start above 0 with '
             'feature_cache: no block rests before the first that trains'
         )
-    mode = getattr(model, 'resting_mode', 'eval')
-    if mode != 'eval':
+    if model.resting_mode != 'eval':
         raise UserError(
-            f"model.resting_mode={mode!r} should be 'eval' with feature_cache: in train mode "
-            'features depend on the batch'
+            f"model.resting_mode={model.resting_mode!r} should be 'eval' with feature_cache: in "
+            'train mode features depend on the batch'
         )
     preprocessor = model.data_preprocessor
     if type(preprocessor) not in (ClsDataPreprocessor, BatchAugmentDataPreprocessor):

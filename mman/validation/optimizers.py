@@ -28,11 +28,8 @@ def check_optim_wrapper(wrapper: Mapping, components: Components, local: bool) -
         return
     by_block = constructor in _LOCAL
     if local and not by_block:
-        raise should_be(
-            f'{where}.constructor',
-            constructor,
-            f'{_BLOCKS!r}: every local block needs an optimizer',
-        )
+        right = f'{_BLOCKS!r}: every local block needs an optimizer'
+        raise should_be(f'{where}.constructor', constructor, right)
     default = 'BlockOptimWrapper' if by_block else 'OptimWrapper'
     taken = ('constructor', 'paramwise_cfg', *(['blocks'] if by_block else []))
     _check_wrapper(wrapper, where, components, taken, default)
