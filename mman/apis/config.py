@@ -44,10 +44,8 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     that have defaults, but named in a warning, because it may be misspelt.
 
     Raises:
-        UserError: If the file is missing or no config, its custom_imports
-            cannot be imported, an option reaches
-            into something that has no keys, or a key at the top level is
-            misspelt or of the wrong kind.
+        UserError: If the file cannot be read, an option does not fit it, or a key at the
+            top level is misspelt or of the wrong kind.
     """
     path = config_path(path)
     # custom_imports name modules as seen from where the command is run.
@@ -231,7 +229,8 @@ def set_amp(cfg: Config, amp: bool) -> None:
     wrapper = cfg.get('optim_wrapper')
     if wrapper is None:
         raise UserError('--amp changes optim_wrapper, which the config does not have')
-    kind = class_name(wrapper.get('type', _default_wrapper(wrapper)))
+    by_block = class_name(wrapper.get('constructor', '')) == 'BlockOptimWrapperConstructor'
+    kind = class_name(wrapper.get('type', 'BlockOptimWrapper' if by_block else 'OptimWrapper'))
     if kind not in _AMP_KINDS and kind not in _AMP_KINDS.values():
         raise UserError(
             f'--amp cannot change optim_wrapper.type={kind!r}; it should be one of '
@@ -240,12 +239,6 @@ def set_amp(cfg: Config, amp: bool) -> None:
     wrapper.type = _AMP_KINDS.get(kind, kind)
     if wrapper.type == 'AmpOptimWrapper':
         wrapper.setdefault('loss_scale', 'dynamic')
-
-
-def _default_wrapper(wrapper: Mapping) -> str:
-    """What is built from an optim_wrapper without a type."""
-    blocks = class_name(wrapper.get('constructor', '')) == 'BlockOptimWrapperConstructor'
-    return 'BlockOptimWrapper' if blocks else 'OptimWrapper'
 
 
 def set_loader_defaults(cfg: Config) -> None:

@@ -38,8 +38,7 @@ def join_processes(cfg: Config) -> None:
     would from it. Other launchers are left to the Runner.
 
     Raises:
-        UserError: If the launcher's environment is incomplete, or is not one
-            that works without a GPU.
+        UserError: If the launcher's environment is incomplete, or needs a GPU that is not there.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none' or is_distributed():

@@ -27,21 +27,20 @@ from mman.datasets.cached_features import (
 )
 from mman.models import BatchAugmentDataPreprocessor
 from mman.models.classifiers.prefix import prefix_digest
-from mman.models.classifiers.resting import need_images
+from mman.utils import UserError, dict_at, one_of
 from mman.utils.atomic_file import remove_leftovers
-from mman.utils.errors import UserError
 from mman.utils.random_state import unchanged_random_state
 from mman.utils.unwrap import unwrap
 from mman.validation import class_name, lazy_dataset
 from mman.validation.data import try_pipeline
-from mman.validation.values import check_call, one_of
+from mman.validation.values import check_call
 
 from .feature_writer import content_digest, write_view
+from .memory_prediction import GIB
 from .models import build_local_model, load_weights
 from .places import locked, try_place, write_errors
 from .pretrained import read_pretrained
 
-GIB = 2**30
 _WHERE = 'train_dataloader.dataset'
 _LABEL_BYTES = 8
 
@@ -57,9 +56,7 @@ def apply_feature_cache(cfg: Config) -> None:
     wanted = cfg.get('feature_cache')
     if wanted is None:
         return
-    if not isinstance(wanted, Mapping):
-        raise UserError(f'feature_cache={wanted!r} should be a dict, which may be empty')
-    check_call(wanted, 'feature_cache', use_feature_cache, ('cfg',))
+    check_call(dict_at('feature_cache', wanted), 'feature_cache', use_feature_cache, ('cfg',))
     use_feature_cache(cfg, **wanted)
     # The config in the work dir has the data set of features instead.
     cfg.feature_cache = None
@@ -141,11 +138,7 @@ class PrefixGuardHook(Hook):
     """Compare the weights of the model with those that the cached features are of."""
 
     def before_train(self, runner: Runner) -> None:
-        """Compare them.
-
-        Raises:
-            UserError: If they differ.
-        """
+        """Refuse other weights."""
         dataset = runner.train_loop.dataloader.dataset
         if prefix_digest(unwrap(runner.model)) != dataset.prefix:
             raise UserError(
@@ -177,11 +170,10 @@ def _check_model(model: nn.Module) -> None:
             f'model.train_blocks={list(model.trained_blocks)} should start above 0 with '
             'feature_cache: no block rests before the first that trains'
         )
-    mode = getattr(model, 'resting_mode', 'eval')
-    if mode != 'eval':
+    if model.resting_mode != 'eval':
         raise UserError(
-            f"model.resting_mode={mode!r} should be 'eval' with feature_cache: in train mode "
-            'features depend on the batch'
+            f"model.resting_mode={model.resting_mode!r} should be 'eval' with feature_cache: in "
+            'train mode features depend on the batch'
         )
     preprocessor = model.data_preprocessor
     if type(preprocessor) not in (ClsDataPreprocessor, BatchAugmentDataPreprocessor):
@@ -227,7 +219,7 @@ def _key(cfg: Config, model: nn.Module, dtype: str) -> dict[str, Any]:
         data_preprocessor=tree['model'].get('data_preprocessor') or tree.get('data_preprocessor'),
         seed=(tree.get('randomness') or {}).get('seed') or 0,
         dtype=dtype,
-        images=need_images(model, model.trained_blocks),
+        images=model.need_images(model.trained_blocks),
     )
     return json.loads(json.dumps(key, default=str))
 

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,6 @@ def write_view(
         cfg (Config): With ``train_dataloader`` and ``optim_wrapper``.
         earlier (CachedFeatures | None): Of the same views after an earlier block, to go
             on from. Defaults to None, from the images.
-
-    Raises:
-        UserError: If a value does not fit the type that it is stored in, or an
-            image is not of the kind that is stored.
     """
     dtype, count = key['dtype'], len(source)
     augments = copy.deepcopy(getattr(model.data_preprocessor, 'augments', ()))
@@ -89,7 +85,8 @@ def write_view(
         files = {name: GrowingFile(place / name) for name in names}
         for file in files.values():
             stack.callback(file.discard)
-        for x, labels, *stored in _batches(samples, key['batch_size'], cfg):
+        workers = cfg.train_dataloader.get('num_workers', 0)
+        for x, labels, *stored in DataLoader(samples, key['batch_size'], num_workers=workers):
             images = stored[0] if stored else x
             lacking = key['batch_size'] - len(x)
             filled = torch.cat([x, x[-1:].expand(lacking, *x.shape[1:])])
@@ -158,11 +155,6 @@ class _Earlier(Dataset):
         sample = self.cached.sample(index, self.view)
         images = [sample['inputs']] if 'inputs' in sample else []
         return (sample['features'], int(sample['data_samples'].gt_label), *images)
-
-
-def _batches(samples: Dataset, size: int, cfg: Config) -> Iterator[list[torch.Tensor]]:
-    workers = cfg.train_dataloader.get('num_workers', 0)
-    return iter(DataLoader(samples, size, num_workers=workers))
 
 
 def _context(model: nn.Module, cfg: Config) -> Callable[[nn.Module], AbstractContextManager]:

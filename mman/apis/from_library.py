@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -14,20 +13,8 @@ from mman.utils.errors import UserError
 _OLD_DENSE = re.compile(r'(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)')
 
 Weights = dict[str, torch.Tensor]
-
-
-class PlainWeights(NamedTuple):
-    """Weights of a plain network, for a classifier of ours.
-
-    Attributes:
-        body (Weights): Of backbone and neck, by name in the classifier.
-        head (Weights): Of its own classifier, by name in the file.
-        notes (list[str]): What was converted, for the log.
-    """
-
-    body: Weights
-    head: Weights
-    notes: list[str]
+# Of backbone and neck, by our names; of the classifier, by the file's; what was converted.
+PlainWeights = tuple[Weights, Weights, list[str]]
 
 
 def named_as_ours(weights: Weights, source: str, model: nn.Module) -> PlainWeights:
@@ -37,9 +24,6 @@ def named_as_ours(weights: Weights, source: str, model: nn.Module) -> PlainWeigh
         weights (Weights): By name in the file.
         source (str): 'mmpretrain', 'timm' or 'torchvision', whose names they are.
         model (nn.Module): A classifier with a backbone.
-
-    Raises:
-        UserError: If the backbone is none for this source.
     """
     if source == 'mmpretrain':
         return _parted(weights, ['head'])
@@ -50,12 +34,7 @@ def named_as_ours(weights: Weights, source: str, model: nn.Module) -> PlainWeigh
 
 
 def head_as_ours(head: Weights, source: str, model: nn.Module) -> Weights:
-    """The weights of a plain network's classifier by their names in our head.
-
-    Raises:
-        UserError: If they are not those of one linear layer, or our head is
-            none.
-    """
+    """The weights of a plain network's classifier, one linear layer, by their names in our head."""
     if source == 'mmpretrain':
         return head
     ours = getattr(model.head, 'fc', None)
@@ -101,4 +80,4 @@ def _parted(
     starts = tuple(f'{name}.' for name in heads)
     head = {name: value for name, value in weights.items() if name.startswith(starts)}
     body = {f'{prefix}{name}': value for name, value in weights.items() if name not in head}
-    return PlainWeights(body, head, list(notes))
+    return body, head, list(notes)

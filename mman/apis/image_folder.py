@@ -1,15 +1,14 @@
 """One key for a folder of your own images: what else in the config follows from it."""
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mmengine import fileio
 from mmengine.config import Config
 
 from mman.datasets.image_folder import folder_classes
-from mman.utils import UserError
+from mman.utils import integer_from, should_be
+from mman.utils.signature import check_keys
 
-_KEYS = ('root', 'image_size', 'val_fraction', 'split_seed')
 _SMALLEST = 8
 # What ImageNet's recipe tests on: 224 from the middle of 256.
 _CROP = 224 / 256
@@ -32,32 +31,26 @@ def apply_image_folder(cfg: Config) -> None:
     section = cfg.pop('image_folder', None)
     if section is None:
         return
-    unknown = sorted(set(section) - set(_KEYS))
-    if unknown:
-        raise UserError(f'image_folder.{unknown[0]} is unknown; it has {", ".join(_KEYS)}')
-    size, root = section.get('image_size'), section.get('root')
-    if type(size) is not int or size < _SMALLEST:
-        raise UserError(
-            f'image_folder.image_size={size!r} should be an integer from {_SMALLEST} on'
-        )
+    drawn = dict(section)
+    check_keys(drawn, 'image_folder', _section, extra=())
+    size, root = drawn.pop('image_size'), drawn.pop('root')
+    integer_from(_SMALLEST, 'image_folder.image_size', size)
     if not isinstance(root, str) or not root:
-        raise UserError(f'image_folder.root={root!r} should be the path of a folder')
-    drawn = {key: section[key] for key in ('val_fraction', 'split_seed') if key in section}
+        raise should_be('image_folder.root', root, 'the path of a folder')
     classes = folder_classes(root) if fileio.isdir(Path(root).expanduser()) else None
-    for dataset in _datasets(cfg):
-        dataset.update(data_root=root, classes=classes, **drawn)
-        for step in dataset.get('pipeline', ()):
-            _resize(step, size)
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader is not None:
+            loader.dataset.update(data_root=root, classes=classes, **drawn)
+            for step in loader.dataset.get('pipeline', ()):
+                _resize(step, size)
     cfg.model.input_shape = (3, size, size)
     if classes is not None:
         cfg.model.head.num_classes = cfg.data_preprocessor.num_classes = len(classes)
 
 
-def _datasets(cfg: Config) -> Iterator[Mapping]:
-    for split in ('train', 'val', 'test'):
-        loader = cfg.get(f'{split}_dataloader')
-        if loader is not None:
-            yield loader.dataset
+def _section(root, image_size, val_fraction=0.0, split_seed=0) -> None:
+    """The keys of ``image_folder``."""
 
 
 def _resize(step: dict, size: int) -> None:

@@ -3,7 +3,7 @@
 import copy
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -14,15 +14,14 @@ from mman.models.recompute import Recompute
 from mman.models.splitters import LocalBlockSplitter
 from mman.models.splitters.search import cheapest, smallest_peak
 from mman.registry import TASK_UTILS
-from mman.utils import UserError
+from mman.utils import UserError, dict_at, should_be
 from mman.utils.signature import check_keys
 from mman.validation.values import check_kinds
 
 from .distributed import launcher_rank
-from .memory_prediction import MemoryReport, predict_memory
+from .memory_prediction import GIB, MemoryReport, predict_memory
 from .models import build_local_model
 
-GIB = 2**30
 # What plan_budget is given, but not by the config.
 _GIVEN = ('cfg', 'batch_size')
 
@@ -78,9 +77,7 @@ def apply_memory_budget(cfg: Config) -> None:
     budget = cfg.get('memory_budget')
     if budget is None:
         return
-    if not isinstance(budget, Mapping):
-        raise UserError(f'memory_budget={budget!r} should be a dict with gib')
-    check_keys(budget, 'memory_budget', plan_budget, _GIVEN, ())
+    check_keys(dict_at('memory_budget', budget), 'memory_budget', plan_budget, _GIVEN, ())
     loader = cfg.get('train_dataloader') or {}
     if 'batch_size' not in loader:
         raise UserError('memory_budget needs train_dataloader.batch_size')
@@ -117,7 +114,7 @@ def plan_budget(
     budget = dict(gib=gib, num_blocks=num_blocks, recompute=recompute)
     check_kinds(budget, 'memory_budget', plan_budget)
     if not 0 < gib:
-        raise UserError(f'memory_budget.gib={gib!r} should be a number above 0')
+        raise should_be('memory_budget.gib', gib, 'a number above 0')
     search, limit = _Search(cfg, batch_size, num_blocks, recompute), int(gib * GIB)
     for _, ends, value in sorted(search.candidates(batch_size, limit), key=itemgetter(0, 1)):
         report = search.predict(batch_size, ends, value)
@@ -156,16 +153,14 @@ class _Search:
         self.units = self.model.block_units[0]
         self.recompute = recompute
         if not recompute:
-            raise UserError(f'memory_budget.recompute={recompute!r} should be a list of choices')
+            raise should_be('memory_budget.recompute', recompute, 'a list of choices')
         for value in recompute:
             Recompute(value)
         most = len(self.units) - 1 + (self.stem == 'own')
         self.num_blocks = list(range(2, most + 1)) if num_blocks is None else num_blocks
         if not self.num_blocks or not all(2 <= k <= most for k in self.num_blocks):
-            raise UserError(
-                f'memory_budget.num_blocks={num_blocks!r} should be a list of integers from 2 to '
-                f'{most}'
-            )
+            right = f'a list of integers from 2 to {most}'
+            raise should_be('memory_budget.num_blocks', num_blocks, right)
         self.whole = [len(self.units) - 1]
         self.bp = self.predict(batch_size, self.whole, 'none')
         trained = sum(p.nbytes for p in self.model.parameters() if p.requires_grad)

@@ -18,6 +18,10 @@ from mman.utils.live_bytes import LiveBytes
 from .models import build_local_model
 from .random_batch import RandomBatchTraining
 
+GIB = 2**30
+# Normalising over a batch needs two values.
+_SMALLEST = 2
+
 
 @dataclass(frozen=True)
 class BlockMemory:
@@ -105,18 +109,43 @@ def predict_memory(cfg: Config, batch_size: int, cached: bool = False) -> Memory
             ) from error
 
 
+def largest_batch(cfg: Config, gib: float) -> int:
+    """The most images of a batch for which :func:`predict_memory` stays within a budget.
+
+    ``gib`` is of live tensors in 2^30 bytes. The data is not looked at: there may be fewer images.
+
+    Raises:
+        UserError: If a batch of 2 does not fit; says what it takes.
+    """
+    limit = int(gib * GIB)
+    fits = (_SMALLEST, predict_memory(cfg, _SMALLEST).peak)
+    if fits[1] > limit:
+        raise UserError(
+            f"memory_budget.gib={gib:g} is too small for batch_size='auto': a batch of "
+            f'{_SMALLEST} takes {fits[1] / GIB:.3g} GiB'
+        )
+    guess, fails = 2 * _SMALLEST, None
+    while fails is None or fails[0] - fits[0] > 1:
+        found = (guess, predict_memory(cfg, guess).peak)
+        # Peaks are almost straight lines: two points tell about where the limit is.
+        per_image = max((found[1] - fits[1]) / (found[0] - fits[0]), 1)
+        if found[1] <= limit:
+            fits = found
+        else:
+            fails = found
+        if fails is not None:
+            per_image = (fails[1] - fits[1]) / (fails[0] - fits[0])
+        guess = max(int(fits[0] + (limit - fits[1]) / per_image), fits[0] + 1)
+        if fails is not None:
+            guess = min(guess, fails[0] - 1)
+    return fits[0]
+
+
 def measure_memory(cfg: Config, batch_size: int, device: str, cached: bool = False) -> int:
     """Peak bytes of a real training iteration on random images.
 
-    Args:
-        cfg (Config): As for :func:`predict_memory`.
-        batch_size (int): Images of a batch.
-        device (str): 'cuda', where the allocator says, or 'cpu', where live
-            tensors are counted.
-        cached (bool): As for :func:`predict_memory`.
-
-    Returns:
-        int: ``torch.cuda.max_memory_allocated`` or the peak of live bytes.
+    ``device`` is 'cuda', where the allocator says (``torch.cuda.max_memory_allocated``), or
+    'cpu', where live tensors are counted; the rest is as for :func:`predict_memory`.
     """
     # A model and the views of its blocks refer to each other: an earlier one
     # may still be there.

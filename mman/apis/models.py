@@ -100,8 +100,7 @@ def read_checkpoint(path: str, unsafe_load: bool = False) -> dict[str, Any]:
         unsafe_load (bool): Whether it may run code. Defaults to False.
 
     Raises:
-        UserError: If it is missing, damaged, could run code, or holds no
-            weights.
+        UserError: If it is missing, damaged, could run code, or holds no weights.
     """
     path = os.fspath(path)
     if '://' not in path and not Path(path).expanduser().is_file():

@@ -62,13 +62,8 @@ def train_phases(cfg: Config, train: Callable[[Config], Runner]) -> Runner:
 class _Record:
     """Which phases of a work dir are done, and the checkpoint that each has left.
 
-    Args:
-        cfg (Config): That of the whole training.
-        phases (Sequence[Phase]): All of them.
-
     Raises:
-        UserError: If the work dir has a record that this training does not go on
-            from.
+        UserError: If the work dir has a record that this training does not go on from.
     """
 
     def __init__(self, cfg: Config, phases: Sequence[Phase]):

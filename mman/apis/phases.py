@@ -12,12 +12,11 @@ from mmengine.config import Config
 from mman.engine.hooks import CyclicBlocksHook
 from mman.models.classifiers import exit_blocks
 from mman.models.classifiers.checks import checked_train_blocks
-from mman.utils import UserError
+from mman.utils import UserError, dict_at, integer_from, should_be
 from mman.utils.signature import check_keys
 from mman.validation import class_name
-from mman.validation.values import dict_at, should_be
 
-from .largest_batch import largest_batch
+from .memory_prediction import largest_batch
 from .models import build_local_model
 
 #: Words that ``phases`` may be, or ``phases.type``.
@@ -56,11 +55,7 @@ class Phase:
 
 
 def kind_of(cfg: Config) -> str:
-    """One of :data:`KINDS`, or 'listed'.
-
-    Raises:
-        UserError: If ``phases`` is something else.
-    """
+    """One of :data:`KINDS`, or 'listed'."""
     value = cfg.get('phases')
     if isinstance(value, Sequence) and not isinstance(value, str):
         return 'listed'
@@ -79,11 +74,7 @@ def in_phases(cfg: Config) -> bool:
 
 
 def apply_cyclic(cfg: Config) -> None:
-    """Where ``phases`` is 'cyclic', add the hook that lets blocks train by turns.
-
-    Raises:
-        UserError: If the config has what does not go with it.
-    """
+    """Where ``phases`` is 'cyclic', add the hook that lets blocks train by turns."""
     if kind_of(cfg) != 'cyclic':
         return
     _check_surroundings(cfg)
@@ -95,9 +86,6 @@ def apply_cyclic(cfg: Config) -> None:
 
 def make_phases(cfg: Config) -> list[Phase]:
     """The phases of a config, whose training is :func:`in_phases`.
-
-    Args:
-        cfg (Config): With ``phases``.
 
     Raises:
         UserError: If they are wrong, or the config has what does not go with them.
@@ -120,10 +108,7 @@ def make_phases(cfg: Config) -> list[Phase]:
 def phase_config(cfg: Config, phases: Sequence[Phase], number: int) -> Config:
     """The config of the training that is one phase, without the weights that it starts from.
 
-    Args:
-        cfg (Config): That of the whole training.
-        phases (Sequence[Phase]): All of them.
-        number (int): Which, from 0. It has a folder of its own in the work dir.
+    It has a folder of its own in the work dir of the whole training.
     """
     phase, one = phases[number], copy.deepcopy(cfg)
     one.pop('phases')
@@ -160,12 +145,8 @@ def phase_config(cfg: Config, phases: Sequence[Phase], number: int) -> Config:
 def validate_at(cfg: Config, blocks: Sequence[int]) -> str | None:
     """Let a phase validate by the classifier of its last block.
 
-    Args:
-        cfg (Config): That of the phase; changed.
-        blocks (Sequence[int]): Those that train.
-
-    Returns:
-        str | None: What was changed, in words; None if the last block is the network's.
+    What was changed in the phase's config is returned in words; None if the last block is
+    the network's.
     """
     model = build_local_model(cfg)
     last = blocks[-1]
@@ -199,8 +180,7 @@ def _phase(cfg: Config, where: str, value: Mapping, num_blocks: int) -> Phase:
         length = lengths[key] = value.get(key, cfg.train_cfg.get(place))
         if length is None:
             continue
-        if type(length) is not int or length < 1:
-            raise should_be(f'{where}.{key}', length, 'an integer from 1 on')
+        integer_from(1, f'{where}.{key}', length)
         if place not in cfg.train_cfg:
             raise UserError(f'{where}.{key}={length} needs train_cfg.{place}, which is not there')
     _check_batch(cfg, where, value.get('batch_size'))

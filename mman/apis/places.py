@@ -32,9 +32,6 @@ def held_places(cfg: Config) -> Iterator[None]:
     data workers do not inherit. Under the lock it removes the temporary files of
     killed trainings.
 
-    Args:
-        cfg (Config): Has ``work_dir``, a path.
-
     Raises:
         UserError: If a folder is held by another training or cannot be written
             to, at first or while it is held.
@@ -54,13 +51,8 @@ def held_places(cfg: Config) -> Iterator[None]:
 def write_errors(*places: str | Path) -> Iterator[None]:
     """Turn the system's error on what cannot be written into one line.
 
-    Args:
-        *places (str | Path): Folders and files that are written to. The first
-            is named where the system names none.
-
-    Raises:
-        UserError: For any error on a file in these places, and for every error
-            that only writing has.
+    That is any error on a file in these places, and every error that only writing has. The
+    first place is named where the system names none.
     """
     try:
         yield
@@ -75,15 +67,7 @@ def write_errors(*places: str | Path) -> Iterator[None]:
 
 
 def try_place(folder: str | Path, key: str) -> None:
-    """Make a folder, and write to it what leaves no trace.
-
-    Args:
-        folder (str | Path): The folder.
-        key (str): What it is called, for the error.
-
-    Raises:
-        UserError: If that fails.
-    """
+    """Make a folder, which errors call ``key``, and write to it what leaves no trace."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -105,12 +89,8 @@ def _unwritable(place: str, error: OSError | ValueError) -> UserError:
 def locked(folder: str | Path, named: str) -> Iterator[None]:
     """Keep other trainings out of a folder, and remove what killed ones left in it.
 
-    Args:
-        folder (str | Path): One that exists.
-        named (str): What an error calls it.
-
     Raises:
-        UserError: If another training holds it.
+        UserError: If another training holds it, which it calls ``named``.
     """
     with open(Path(folder) / LOCK, 'a+') as file:
         try:
@@ -133,11 +113,7 @@ def locked(folder: str | Path, named: str) -> Iterator[None]:
 
 
 def _places(cfg: Config) -> dict[str, str]:
-    """Local folders by the key that names them; hooks add the name of the work dir to theirs.
-
-    Raises:
-        UserError: If a hook names no folder.
-    """
+    """Local folders by the key that names them; hooks add the name of the work dir to theirs."""
     work_dir = os.path.abspath(cfg.work_dir)
     places = {'work_dir': cfg.work_dir}
     for key in ('default_hooks.checkpoint.out_dir', _LOGS):

@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from mman.utils import dict_at
 from mman.utils.checkpoint import latest_checkpoint
 from mman.utils.checkpoint_fit import fitting_weights
 from mman.utils.errors import UserError, few
@@ -26,19 +27,13 @@ def start_from_pretrained(runner: Runner) -> None:
 
     The key is a dict of the arguments of :func:`read_pretrained` but the model.
     The weights are loaded after the model was initialised and before anything
-    copies them. Aux heads start as they are configured; momentum and bias units
-    that start from their source find the loaded weights in it. A resumed run
-    loads nothing and needs no file.
-
-    Raises:
-        UserError: If a key is wrong, or the file does not fit the model.
+    copies them, such as momentum and bias units. Aux heads start as they are configured.
+    A resumed run loads nothing and needs no file.
     """
     cfg = runner.cfg.get('pretrained')
     if cfg is None or _resumes(runner):
         return
-    if not isinstance(cfg, Mapping):
-        raise UserError(f'pretrained={cfg!r} should be a dict with checkpoint')
-    check_call(cfg, 'pretrained', read_pretrained, ('model',))
+    check_call(dict_at('pretrained', cfg), 'pretrained', read_pretrained, ('model',))
     if runner._load_from is not None:
         raise UserError(
             f'pretrained and load_from={runner._load_from!r} are both set: which weights to start '
@@ -50,13 +45,9 @@ def start_from_pretrained(runner: Runner) -> None:
 
 
 def check_initialisation(cfg: Config) -> None:
-    """Refuse mmengine's own way to load weights into a model cut into blocks.
+    """Refuse mmengine's own ways to load weights into a model cut into blocks.
 
-    It skips what does not fit.
-
-    Raises:
-        UserError: If ``model.pretrained`` is set, or an ``init_cfg`` is of the
-            type 'Pretrained'; names the key.
+    They skip what does not fit: ``model.pretrained``, and ``init_cfg`` of the type 'Pretrained'.
     """
     model = cfg.get('model') or {}
     if model.get('splitter') is None:
@@ -78,9 +69,7 @@ def check_initialisation(cfg: Config) -> None:
 class PretrainedHook(Hook):
     """Load weights after the model was initialised and before anything copies them.
 
-    Args:
-        weights (dict[str, Tensor]): Of the model, or of a part of it.
-        lines (Sequence[str]): What to say of it in the log.
+    They are of the model, or of a part of it; ``lines`` go to the log.
     """
 
     def __init__(self, weights: dict[str, torch.Tensor], lines: Sequence[str]):

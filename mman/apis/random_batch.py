@@ -8,7 +8,6 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.engine.standalone import StandaloneTraining
-from mman.models.classifiers.resting import need_images
 
 from .models import build_local_model
 
@@ -18,15 +17,13 @@ class RandomBatchTraining(StandaloneTraining):
 
     Args:
         cfg (Config): Config of a LocalImageClassifier.
-        batch_size (int): Images of the batch, which is in host memory, pinned
-            for a GPU.
+        batch_size (int): Images of the batch, in host memory, pinned for a GPU.
         device (torch.device): Where the model is.
-        hooks (Sequence[dict]): Configs of the hooks that belong to an
-            iteration. Defaults to none.
+        hooks (Sequence[dict]): Of an iteration. Defaults to none.
         model (nn.Module | None): What ``cfg`` built, on the device. Defaults
             to None, it is built and initialised here.
-        cached (bool): Whether the batch is of cached features, of random numbers, before
-            the first block that trains. Defaults to False.
+        cached (bool): Whether the batch is of random cached features instead, before the
+            first block that trains. Defaults to False.
     """
 
     def __init__(
@@ -48,7 +45,7 @@ class RandomBatchTraining(StandaloneTraining):
         if cached:
             before = model.block_units[model.trained_blocks[0] - 1][-1]
             tensors['features'] = torch.rand(batch_size, *before.final_shape)
-        if not cached or need_images(model, model.trained_blocks):
+        if not cached or model.need_images(model.trained_blocks):
             shape = (batch_size, *model.input_shape)
             tensors['inputs'] = torch.randint(0, 256, shape, dtype=torch.uint8)
         if device.type == 'cuda':

@@ -50,18 +50,14 @@ def _warn_of_size(runner: Runner) -> None:
 def test_model(
     cfg: Config, checkpoint: str, out: str | None = None, unsafe_load: bool = False
 ) -> dict:
-    """Evaluate a checkpoint on the test set of ``cfg``.
+    """Evaluate a checkpoint on the test set of ``cfg``; the metrics.
 
     Args:
         cfg (Config): Has the test dataloader, loop and evaluator.
         checkpoint (str): The weights.
-        out (str | None): A new .pkl file for the predictions. Defaults to
-            None.
+        out (str | None): A new .pkl file for the predictions. Defaults to None.
         unsafe_load (bool): Load the checkpoint even if it can run code.
             Defaults to False.
-
-    Returns:
-        dict: The metrics.
 
     Raises:
         UserError: Names the key, its value and what would be right; or the

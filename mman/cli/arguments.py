@@ -14,8 +14,8 @@ from typing import Any
 
 from mmengine.config import DictAction
 
+from mman.utils.arguments import LAUNCHERS
 from mman.utils.errors import UserError
-from mman.utils.launchers import LAUNCHERS
 from mman.utils.new_file import check_new_file
 from mman.utils.packaged_weights import packaged_weights
 
@@ -90,10 +90,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
 def export_parser(description: str, out: str, program: bool = True) -> argparse.ArgumentParser:
     """A parser of a config, a checkpoint, a new file and images to compare on.
 
-    Args:
-        description (str): What the tool does.
-        out (str): What the new file should be.
-        program (bool): Whether there is ``--input`` too. Defaults to True.
+    ``out`` says what the new file should be; ``program``, whether there is ``--input`` too.
     """
     parser = config_parser(description)
     add_checkpoint(parser)
@@ -159,13 +156,7 @@ def _add_unsafe_load(parser: argparse.ArgumentParser) -> None:
 def add_result_arguments(
     parser: argparse.ArgumentParser, need_picture: bool = True, numbers: bool = True
 ) -> None:
-    """Add the files that an analysis writes.
-
-    Args:
-        parser (ArgumentParser): The parser.
-        need_picture (bool): Whether ``--out`` must be given. Defaults to True.
-        numbers (bool): Whether there is ``--csv`` too. Defaults to True.
-    """
+    """Add the files that an analysis writes: ``--out``, which may be needed, and ``--csv``."""
     parser.add_argument(
         '--out', type=new_file('.png'), required=need_picture, help='new .png file for a picture'
     )

@@ -20,10 +20,7 @@ def set_fault_tolerance(cfg: Config) -> None:
     """Replace mmengine's train loops and CheckpointHook, and add the hooks of fault tolerance.
 
     A hook that the config sets is left as it is, None leaves it out; loops and
-    hooks of other types stay.
-
-    Args:
-        cfg (Config): Changed in place; the config in the work dir shows it.
+    hooks of other types stay. The config is changed in place.
     """
     if cfg.get('default_hooks') is None:
         cfg.default_hooks = ConfigDict()

@@ -21,9 +21,7 @@ _ANEW = 'start from its weights, with load_from and without --resume'
 def resume_changes(runner: Runner, checkpoint: Mapping) -> Iterator[str]:
     """Say in one line each what goes on as the checkpoint has it, not as the config says.
 
-    Args:
-        runner (Runner): About to resume, with its optimizers and schedules built.
-        checkpoint (Mapping): What it resumes from.
+    The Runner is about to resume, with its optimizers and schedules built.
 
     Raises:
         UserError: If a state is none, the optimizer is of another type, or the rate would

@@ -49,14 +49,7 @@ class StandaloneTraining:
         hook.before_train(self)
 
     def step(self, data: dict) -> dict:
-        """One iteration: preprocessing, all blocks and their steps, the hooks.
-
-        Args:
-            data (dict): A batch as a data loader gives it.
-
-        Returns:
-            dict: The values for the log.
-        """
+        """One iteration on a batch as a data loader gives it; the values for the log."""
         outputs = self.model.train_step(data, self.optim_wrapper)
         for hook in self.hooks:
             hook.after_train_iter(self, batch_idx=self.iter, data_batch=data, outputs=outputs)

@@ -65,8 +65,7 @@ def measure(
         function (Callable): From a tensor to a tensor; a scalar is a loss.
         modules (Iterable[nn.Module]): What it uses.
         x (Tensor): Its input; its gradient is counted if it requires one.
-        hold (bool): Whether the output outlives the backward pass, as that of a
-            block does. Defaults to False.
+        hold (bool): Whether the output outlives the backward pass. Defaults to False.
     """
     modules = list(modules)
     parameters = [p for module in modules for p in module.parameters()]

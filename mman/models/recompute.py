@@ -50,22 +50,15 @@ class Recompute:
         self.listed = () if isinstance(parts, str) and parts in SHORT_FORMS else tuple(names)
 
     def apply_to_unit(self, module: nn.Module, is_stem: bool) -> None:
-        """Recompute a unit of the backbone, if it is listed.
-
-        Args:
-            module (nn.Module): The unit as it is called in training.
-            is_stem (bool): Whether it is the stem.
-        """
+        """Recompute a unit of the backbone, as it is called in training, if it is listed."""
         if ('stem' if is_stem else 'units') in self.parts:
             recompute(module)
 
     def apply_to_head(self, head: AuxHead) -> None:
         """Recompute the listed networks of an aux head and of its host.
 
-        Args:
-            head (AuxHead): One that names no networks in
-                :attr:`AuxHead.recompute_parts` is recomputed as a whole, as
-                the part 'classifier'.
+        One that names no networks in :attr:`AuxHead.recompute_parts` is recomputed as a
+        whole, as the part 'classifier'.
         """
         for one in _with_host(head):
             named = one.recompute_parts
@@ -76,11 +69,7 @@ class Recompute:
                 recompute(one, 'loss')
 
     def apply_to_neck_and_head(self, modules: Sequence[nn.Module]) -> None:
-        """Recompute what trains the last block, if 'classifier' is listed.
-
-        Args:
-            modules (Sequence[nn.Module]): (neck, head) or (head,).
-        """
+        """Recompute (neck, head) or (head,), if 'classifier' is listed."""
         if 'classifier' in self.parts:
             *necks, head = modules
             for neck in necks:
@@ -98,16 +87,11 @@ def _with_host(head: AuxHead) -> list[AuxHead]:
 
 
 def recompute(module: nn.Module, method: str = '__call__') -> None:
-    """Let a module compute one of its methods again in the backward pass.
+    """Let a module compute one of its methods again in the backward pass; keys stay.
 
     The module's class becomes a subclass of the same name. A function set on
     the instance would be kept by a deep copy, and compute with the weights of
-    the original.
-
-    Args:
-        module (nn.Module): Changed in place; keys of the state_dict stay.
-        method (str): Its method. Defaults to '__call__', the forward pass,
-            compiled or not.
+    the original. '__call__' is the forward pass, compiled or not.
     """
     if not getattr(type(module), '_recomputes', False):
         module.__class__ = _recomputing(type(module), method)

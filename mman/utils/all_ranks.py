@@ -16,11 +16,8 @@ def run_on_all_ranks(step: Callable[[], T], main_only: bool = False) -> T | None
     processes must call this; it is also the barrier after the step.
 
     Args:
-        step (Callable): Takes nothing; its result is returned.
-        main_only (bool): Run the step in rank 0 only. Defaults to False.
-
-    Returns:
-        T | None: The result of the step, None in a process that did not run it.
+        step (Callable): Its result is returned, None where it does not run.
+        main_only (bool): Run it in rank 0 only. Defaults to False.
 
     Raises:
         Exception: What the step raised in this process, unchanged.

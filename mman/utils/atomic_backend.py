@@ -22,15 +22,11 @@ class AtomicBackend(LocalBackend):
     """
 
     def put(self, obj: bytes, filepath: str) -> None:
-        """Write a checkpoint, after making sure that it could be loaded again.
-
-        Args:
-            obj (bytes): What torch.save wrote.
-            filepath (str): Where to; the folder is made if need be.
+        """Write what torch.save wrote, after making sure that it could be loaded again.
 
         Raises:
-            UserError: If it holds what ``--resume`` would refuse to load, or
-                cannot be written. An earlier file of that name is left.
+            UserError: If ``--resume`` would refuse to load it, or it cannot be written. An
+                earlier file of that name is left.
         """
         if weights_only_is_forced():
             _check_loads(obj, str(filepath))

@@ -19,9 +19,8 @@ _END, _END_SIZE = b'PK\x05\x06', 22
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write a file so that its name has the old content or all of the new.
 
-    The bytes go to a file beside it, ``path`` with eight random digits and
-    ``.mman-tmp``, are forced to the disk and read back, and only then renamed.
-    Of two writers the last one wins, with all of its bytes.
+    The bytes go to a file beside it, are forced to the disk and read back, and only then
+    renamed. Of two writers the last one wins, with all of its bytes.
 
     Raises:
         UserError: If the disk is full, the folder cannot be written, or what
@@ -103,11 +102,7 @@ def remove_leftovers(folder: str | Path) -> None:
 def sealed(content: bytes) -> bytes:
     """A zip file, as torch.save writes, with its own SHA-256 as its comment.
 
-    Every reader of zip files passes over the comment.
-
-    Args:
-        content (bytes): The zip file, without a comment; anything else is
-            returned as it is.
+    Every reader passes over the comment. Anything else is returned as it is.
     """
     if content[-_END_SIZE:-18] != _END:
         return content
@@ -118,13 +113,11 @@ def sealed(content: bytes) -> bytes:
 def require_whole(path: str | Path) -> None:
     """Refuse a damaged file of torch.save, as far as its bytes tell.
 
-    A sealed file is compared with its SHA-256, every byte of it. Of another
-    zip file the checksums of its members are checked. An old-style file has
-    nothing to check.
+    A sealed file is compared with its SHA-256. Of another zip file the checksums of its
+    members are checked. An old-style file has nothing to check.
 
     Raises:
-        ValueError: If it is damaged. Of a header zipfile may also say that it
-            is no zip file (BadZipFile), encrypted (RuntimeError) and so on.
+        ValueError: If it is damaged; zipfile may raise others.
     """
     content = Path(path).read_bytes()
     body, digest = content[:-_DIGITS], content[-_DIGITS:]

@@ -22,9 +22,7 @@ def build_strict(
         **context: Arguments that the caller adds; a user cannot set them.
 
     Raises:
-        UserError: If ``cfg`` has no ``type`` or a wrong one, lacks a key that is needed, or
-            has one that is unknown or in ``context``; the message says which
-            keys are known.
+        UserError: If the type is wrong, or a key is missing, unknown or in ``context``.
     """
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
         raise UserError(f"{where} should be a dict with the key 'type', but is {cfg!r}")

@@ -26,9 +26,6 @@ def named_errors(tree: Mapping, where: str) -> Iterator[None]:
     Args:
         tree (Mapping): The config, or the part of it that is built inside.
         where (str): Path of ``tree`` in the config; '' for the whole config.
-
-    Raises:
-        UserError: For any exception but an interruption.
     """
     try:
         yield

@@ -42,12 +42,8 @@ def load_from_local(
 ) -> Any:
     """mmengine's loader of local files, without its fall-back to plain unpickling.
 
-    The name is mmengine's too: its log says "local" because of it.
-
-    Args:
-        filename (str): A local file.
-        map_location (Any): As in ``torch.load``. Defaults to None.
-        advice (str): What to do about a file that holds other objects.
+    The name is mmengine's too: its log says "local" because of it. ``advice`` is what to
+    do about a file that holds other objects.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -83,13 +79,9 @@ def _reason(error: Exception) -> str:
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The checkpoint that mmengine saved last in ``work_dir``.
+    """The checkpoint that mmengine saved last in ``work_dir``; None if nothing was saved.
 
-    The file of that name inside ``work_dir`` is taken if the folder has moved
-    since.
-
-    Returns:
-        Path | None: None if nothing was saved there.
+    The file of that name inside ``work_dir`` is taken if the folder has moved since.
 
     Raises:
         UserError: If the file that was saved last is gone, or the record of it

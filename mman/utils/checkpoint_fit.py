@@ -14,10 +14,8 @@ def weights_and_meta(
 ) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
     """The weights, by name in the model without wrappers, and what is said of them.
 
-    Args:
-        checkpoint (Mapping): As saved: ``state_dict`` and ``meta``, or weights
-            alone.
-        name (str): What an error calls it.
+    A checkpoint is ``state_dict`` and ``meta``, or weights alone; ``name`` is what an
+    error calls it.
 
     Raises:
         UserError: If they, or the optimizers' state beside them, are none.
@@ -40,15 +38,14 @@ def fitting_weights(
     advice: str,
     allow_missing: Sequence[str] = (),
 ) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint, if they fit the model exactly.
+    """The weights of a checkpoint, if they fit the model exactly; the model is left alone.
 
     Args:
-        model (nn.Module): The model; it is left alone.
+        model (nn.Module): The model.
         checkpoint (Mapping): As for :func:`weights_and_meta`.
         name (str): What an error calls it.
         advice (str): What to do where it does not fit.
         allow_missing (Sequence[str]): Prefixes of entries that it may lack.
-            Defaults to none.
 
     Raises:
         UserError: If it is of another split, or has missing, unknown or

@@ -39,12 +39,10 @@ def command_line() -> str:
 
 
 def git_state(folder: Path) -> dict | None:
-    """Commit of a folder, and the files that differ from it.
+    """Commit of a folder, and ``changed``, git's short status of the files that differ from it.
 
-    Returns:
-        dict | None: ``commit`` and ``changed``, a list of git's short status
-        lines; None if the folder is not the root of a repository, as when mman
-        was installed, or git is missing.
+    None if the folder is not the root of a repository, as when mman was installed, or git
+    is missing.
     """
     # Otherwise git would find a repository that mman happens to be installed inside.
     if not (folder / '.git').exists():

@@ -1,6 +1,7 @@
 """The error that a user can mend without reading a traceback."""
 
 import argparse
+import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -17,6 +18,12 @@ def few(names: Iterable) -> str:
     """The first four of some names, and how many more there are."""
     names = list(map(str, names))
     return ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '')
+
+
+def did_you_mean(name: object, known: Iterable[str], before: str = '; ') -> str:
+    """What to put behind an error of an unknown name: the known one that is like it, if any."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f'{before}did you mean {close[0]!r}?' if close else ''
 
 
 @contextmanager

@@ -7,10 +7,22 @@ from contextlib import contextmanager
 
 from torch import nn
 from torch._subclasses import fake_tensor
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeCopyMode,
+    FakeTensorMode,
+    UnsupportedFakeTensorException,
+)
 
 # BatchNorm needs more than one value per channel.
 FAKE_BATCH = 2
+#: What is raised where values of tensors are read, which fake ones do not have.
+NO_VALUES = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+)
 
 
 @contextmanager

@@ -7,11 +7,7 @@ from .errors import UserError
 
 
 def check_new_file(path: str, *suffixes: str) -> None:
-    """Refuse a wrong suffix, a file that exists or a folder that does not, before any work.
-
-    Raises:
-        UserError: In each case.
-    """
+    """Refuse a wrong suffix, a file that exists or a folder that does not, before any work."""
     if Path(path).suffix not in suffixes:
         raise UserError(f'{path!r} should end with {" or ".join(suffixes)}')
     if Path(path).exists():
@@ -21,10 +17,6 @@ def check_new_file(path: str, *suffixes: str) -> None:
 
 
 def write_new(path: str, content: bytes) -> None:
-    """Write a new file, all of it or nothing.
-
-    Raises:
-        UserError: If ``path`` exists by now, or cannot be written.
-    """
+    """Write a new file, all of it or nothing; refused if ``path`` exists by now."""
     check_new_file(path, Path(path).suffix)
     write_atomically(path, content)

@@ -27,13 +27,11 @@ def read_weights(
         checkpoint (str): A local file.
         entry (str | None): Which of the file's dicts of weights, where it has
             several: 'state_dict', 'model', 'state_dict_ema' or 'model_ema'.
-            Defaults to None, the only one.
         sha256 (str | None): The file's checksum, in hexadecimal. Defaults to
             None, not checked.
 
     Raises:
-        UserError: If there is no such file, it is damaged, has another
-            checksum, or holds anything else.
+        UserError: If the file is not there, damaged, another or holds anything else.
     """
     where = f'pretrained.checkpoint={checkpoint!r}'
     path = Path(checkpoint).expanduser()

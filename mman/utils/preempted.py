@@ -5,13 +5,10 @@ EXIT_CODE = 75
 
 
 class Preempted(SystemExit):
-    """Training stopped on a signal, and can be resumed.
+    """Training stopped on a signal, and can be resumed; ``message`` says from where.
 
     A SystemExit with the code 75, so that a script which does not catch it
     ends with that code.
-
-    Args:
-        message (str): What happened and where the checkpoint is.
     """
 
     def __init__(self, message: str):

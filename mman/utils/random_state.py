@@ -48,13 +48,10 @@ def unchanged_random_state() -> Iterator[None]:
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Random numbers that depend on ``numbers`` alone, with no trace outside.
+    """Random numbers that depend on ``numbers``, from 0 on, alone, with no trace outside.
 
     Python's, NumPy's and torch's generators on the CPU; those of devices are
     left alone.
-
-    Args:
-        *numbers (int): From 0 on; (seed, rank, epoch, batch), for instance.
     """
     low, high = (int(word) for word in np.random.SeedSequence(numbers).generate_state(2))
     with unchanged_random_state():

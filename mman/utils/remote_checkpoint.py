@@ -20,13 +20,8 @@ _DIGITS = re.compile(r'-([0-9a-f]{8,64})\.(?:pth|pt|ckpt)$')
 def load_from_http(filename: str, map_location: Any = None) -> Any:
     """A loader for mmengine: download once, compare the SHA-256, load without running code.
 
-    The file stays in torch's folder of downloads and is compared again each
-    time.
-
-    Args:
-        filename (str): A URL whose file name ends in a dash and the first 8 to
-            64 digits of the file's SHA-256, before the suffix.
-        map_location (Any): As in ``torch.load``. Defaults to None.
+    The file stays in torch's folder of downloads and is compared again each time. The
+    name in its URL must end in a dash and the first 8 to 64 digits of its SHA-256.
 
     Raises:
         UserError: If the name has no such digits, the file cannot be

@@ -9,12 +9,7 @@ from .errors import UserError
 
 
 class ResumePoint(NamedTuple):
-    """What was found in a work dir.
-
-    Attributes:
-        path (Path | None): The checkpoint to resume; None if there is none.
-        skipped (list[str]): What was passed over, each with the reason.
-    """
+    """The checkpoint to resume, if there is one, and what was passed over, with the reasons."""
 
     path: Path | None
     skipped: list[str]
@@ -25,8 +20,7 @@ def find_resume_point(work_dir: str | Path) -> ResumePoint:
 
     The record ``last_checkpoint`` tells which was saved last. If that one is
     damaged or gone, the one of the most iterations among the other .pth files
-    beside it is taken. Files without an optimizer's state, or whose epoch and
-    iteration are no counts, cannot be resumed and are passed over.
+    beside it is taken. What cannot be resumed is passed over, and why is told.
 
     Raises:
         UserError: If checkpoints are there, but none of them loads.
@@ -64,11 +58,7 @@ class _WeightsAlone(UserError):
 
 
 def _iterations(path: Path) -> int:
-    """After how many iterations a training goes on from a file.
-
-    Raises:
-        UserError: If it cannot be read or resumed.
-    """
+    """After how many iterations a training goes on from a file, if it can be read and resumed."""
     content = load_from_local(str(path), map_location='meta')
     meta = content.get('meta') if isinstance(content, dict) else None
     if not isinstance(meta, dict) or 'iter' not in meta or 'optimizer' not in content:

@@ -37,11 +37,7 @@ class SafeYamlHandler(YamlHandler):
     """mmengine's reader of configs and annotations in YAML, whose tags cannot call anything."""
 
     def load_from_fileobj(self, file: Any, **kwargs: Any) -> Any:
-        """Read a file.
-
-        Raises:
-            yaml.constructor.ConstructorError: If it has a tag of another type.
-        """
+        """Read a file; yaml raises a ConstructorError if it has a tag of another type."""
         return super().load_from_fileobj(file, **{**kwargs, 'Loader': _SafeLoader})
 
 
@@ -69,9 +65,8 @@ def restrict_loading(unsafe: bool | None = None) -> None:
     downloads one that compares their SHA-256.
 
     Args:
-        unsafe (bool | None): Whether to keep mmengine's behaviour, or return
-            to it, for files that are trusted. Defaults to None: what the last
-            call said in this process, False if none has.
+        unsafe (bool | None): Whether to keep, or return to, mmengine's behaviour. Defaults
+            to None: what the last call said in this process, False if none has.
 
     Raises:
         UserError: If the environment demands the opposite of ``unsafe``.

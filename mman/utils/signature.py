@@ -1,6 +1,5 @@
 """What keys a class or function takes, and errors of those that it does not."""
 
-import difflib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from .errors import UserError
+from .errors import UserError, did_you_mean
 
 # What an annotation may raise that names something missing: it then tells nothing of a value.
 _UNREADABLE = (AttributeError, ImportError, NameError, SyntaxError, TypeError)
@@ -24,10 +23,8 @@ TYPE_KEYS = ('type', '_scope_')
 class Signature:
     """The keys of a constructor or function.
 
-    Attributes:
-        parameters (dict[str, inspect.Parameter]): By name, in order.
-        required (set[str]): Those of the outermost constructor without a default.
-        open (bool): Whether it takes further keys, whose names cannot be known.
+    ``required`` are those of the outermost constructor without a default; an ``open`` one
+    takes further keys, whose names cannot be known.
     """
 
     parameters: dict[str, inspect.Parameter] = field(default_factory=dict)
@@ -37,14 +34,11 @@ class Signature:
 
 @cache
 def signature_of(target: Callable) -> Signature:
-    """What may be given to ``target`` by name.
+    """What may be given to a class or function by name.
 
     A constructor that hands its ``**kwargs`` to the next class's constructor,
     and does nothing else with them, is followed along the method resolution
     order; any other ``**kwargs`` leave the signature open.
-
-    Args:
-        target (Callable): A class, or a function.
     """
     found, is_class = Signature(), inspect.isclass(target)
     for number, function in enumerate(_constructors(target) if is_class else [target]):
@@ -80,19 +74,16 @@ def check_keys(
         extra (Iterable[str]): Further keys that are right.
 
     Raises:
-        UserError: If a key is unknown, with the one that may be meant, or one
-            is missing.
+        UserError: If a key is unknown, with the one that may be meant, or one is missing.
     """
     signature, name = signature_of(target), getattr(target, '__name__', str(target))
     known = [*(k for k in signature.parameters if k not in given), *extra]
     for key, item in value.items():
         if key not in known and (key in given or not signature.open):
-            close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f'; did you mean {close[0]!r}?' if close else ''
             shown = ', '.join(k for k in known if k not in TYPE_KEYS)
             raise UserError(
                 f'{where} has the unknown key {key!r} (value {item!r}): {name} knows '
-                f'{shown or "no keys"}{hint}'
+                f'{shown or "no keys"}{did_you_mean(key, known)}'
             )
     missing = sorted(signature.required - {*value, *given})
     if missing:

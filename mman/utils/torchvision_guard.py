@@ -27,12 +27,9 @@ def _compiled_library() -> Path | None:
 
 
 def guard_torchvision() -> bool:
-    """Declare torchvision's operators if its own library cannot.
+    """Declare torchvision's operators if its own library cannot, and return whether it was so.
 
     Must run before the first import of torchvision or mmpretrain.models.
-
-    Returns:
-        bool: True if the operators had to be declared.
     """
     import torch
 

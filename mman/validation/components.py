@@ -1,6 +1,5 @@
 """Dicts of a config that a registry builds, read against what their classes take."""
 
-import difflib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -9,11 +8,12 @@ from mmengine import registry as mmengine_registry
 from mmengine.registry import MODELS, Registry
 from mmengine.utils import get_object_from_string
 
+from mman.utils import should_be
 from mman.utils.build_errors import reason
-from mman.utils.errors import UserError
+from mman.utils.errors import UserError, did_you_mean
 from mman.utils.signature import TYPE_KEYS, check_keys, signature_of
 
-from .values import check_kinds, should_be
+from .values import check_kinds
 
 _ROOTS = [r for r in vars(mmengine_registry).values() if isinstance(r, Registry)]
 # Keys whose dicts are built as they are. Whoever builds those under others may take keys out.
@@ -31,11 +31,7 @@ _UNREAD = ('batch_augments', 'train_cfg', 'tokenizer')
 
 
 class Components:
-    """Checks of dicts with a type at their place in a config.
-
-    Args:
-        scope (str | None): ``default_scope`` of the config.
-    """
+    """Checks of dicts with a type at their place in a config of a ``default_scope``."""
 
     def __init__(self, scope: str | None):
         self.scope = scope or 'mmengine'
@@ -49,10 +45,10 @@ class Components:
         default: str | None = None,
         plain: bool = True,
     ) -> Callable | None:
-        """Check a dict, and all that are inside it.
+        """Check a dict, and all that are inside it; a built object passes.
 
         Args:
-            value (Any): The dict; a built object passes.
+            value (Any): The dict.
             where (str): Its path in the config.
             taken (tuple[str, ...]): Keys that whoever builds it takes out.
             default (str | None): The type where there is none.
@@ -60,10 +56,6 @@ class Components:
 
         Returns:
             Callable | None: Its class or function, where that is sure.
-
-        Raises:
-            UserError: If it is no dict, its type is not registered, a key is
-                unknown or missing, or a value of another kind than its class says.
         """
         if not isinstance(value, Mapping):
             if value is None or isinstance(value, (str, int, float, list, tuple)):
@@ -109,12 +101,10 @@ class Components:
             return [_imported(kind, place)] if plain else []
         names = self.registered if scope == self.scope else _registered(scope)
         if name not in names and plain:
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f'did you mean {close[0]!r}? ' if close else ''
             raise UserError(
                 f'{place}={kind!r} is not registered in mman, mmpretrain or mmengine, looked '
-                f'up from default_scope={self.scope!r}: {hint}import your own module by '
-                'custom_imports'
+                f'up from default_scope={self.scope!r}: import your own module by custom_imports'
+                f'{did_you_mean(name, names)}'
             )
         return names.get(name, [])
 

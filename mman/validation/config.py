@@ -12,13 +12,13 @@ from mmpretrain.engine import EMAHook
 from torch.utils.data import DataLoader
 
 from mman.engine.fault_tolerance import FAULT_TOLERANCE_HOOKS, RUNNER_HOOKS
-from mman.utils.errors import UserError
+from mman.utils import UserError, should_be
 from mman.utils.signature import signature_of
 
 from .components import Components
 from .optimizers import check_optim_wrapper, schedulers_of
 from .top_level import check_surroundings, check_top_level, near_miss
-from .values import check_call, should_be
+from .values import check_call
 
 # Keys of dicts with a type, and the type where there is none.
 _TYPED = {
@@ -70,11 +70,7 @@ def check_config(cfg: Config) -> None:
 
 
 def check_training(cfg: Config) -> None:
-    """Refuse a config that lacks what training needs, or has what local blocks cannot have.
-
-    Raises:
-        UserError: Names the key.
-    """
+    """Refuse a config that lacks what training needs, or has what local blocks cannot have."""
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if cfg.get(key) is None:
             raise UserError(f'{key} is missing: training needs it')
@@ -89,9 +85,7 @@ def check_training(cfg: Config) -> None:
 def check_amp(cfg: Config) -> None:
     """Refuse mixed precision that the device cannot do, before anything is built.
 
-    Raises:
-        UserError: For mmengine's wrapper, and for float16 in local blocks,
-            without an accelerator.
+    Without an accelerator that is mmengine's wrapper, and float16 in local blocks.
     """
     wrapper = cfg.get('optim_wrapper') or {}
     kind = class_name(wrapper.get('type', ''))

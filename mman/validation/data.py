@@ -94,13 +94,7 @@ def try_pipeline(dataset: Dataset, cfg: Mapping, where: str, input_shape: tuple 
 
 
 def warn_of_size(runner: Runner, test: Any, val: Any) -> None:
-    """Say in the log if test images have another size than the model's or those of validation.
-
-    Args:
-        runner (Runner): With the model.
-        test (Any): The data set of testing, which need not be read.
-        val (Any): That of validation, or None.
-    """
+    """Say in the log if test images have another size than the model's or those of validation."""
     found = _final_shape(test)
     others = {
         'model.input_shape': getattr(unwrap(runner.model), 'input_shape', None),
@@ -135,12 +129,9 @@ def _final_shape(dataset: Any) -> tuple[int, ...] | None:
 
 
 def read_data(runner: Runner, *splits: str) -> None:
-    """Build the loops of a Runner, which reads their data sets.
+    """Build the loops of a Runner that has not run, which reads their data sets.
 
-    Args:
-        runner (Runner): Not yet run.
-        *splits (str): 'train', 'val' or 'test'; those without a loop are left
-            out.
+    Of ``splits``, 'train', 'val' or 'test', those without a loop are left out.
 
     Raises:
         UserError: If a data set cannot be read, or gives no batch.

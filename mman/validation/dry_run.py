@@ -17,6 +17,7 @@ from torch import nn
 from mman.engine.hooks import MomentumUpdateHook
 from mman.engine.pipeline import sharing_batches
 from mman.models.aux_heads import MomentumAuxHead
+from mman.utils import should_be
 from mman.utils.build_errors import named_errors, short
 from mman.utils.errors import UserError, few
 from mman.utils.random_state import unchanged_random_state
@@ -25,7 +26,6 @@ from mman.utils.unwrap import unwrap
 from .config import class_name
 from .data import NotRead, Unread, check_batches, lazy_dataset, try_pipeline, warn_of_size
 from .optimizers import schedulers_of
-from .values import should_be
 
 # Steps of a schedule that are tried.
 _STEPS = 1000
@@ -43,10 +43,7 @@ def dry_run(runner: Runner) -> None:
     class can do that (``lazy_init``). The optimizer steps a few times on a
     parameter of its own, the schedules run, and images as they would come go
     through the preprocessor. What asks for the data is left untried. Draws no
-    random numbers.
-
-    Args:
-        runner (Runner): Built, with the config that it was built from; not changed.
+    random numbers, and does not change the Runner.
 
     Raises:
         UserError: Names the place in the config and what its class says.

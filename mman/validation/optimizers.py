@@ -5,10 +5,10 @@ from typing import Any
 
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from mman.utils.errors import UserError
+from mman.utils import UserError, dict_at, one_of, should_be
 
 from .components import Components
-from .values import check_call, check_kinds, dict_at, one_of, should_be
+from .values import check_call, check_kinds
 
 _CLIPPING = dict(norm=clip_grad_norm_, value=clip_grad_value_)
 _BLOCKS = 'BlockOptimWrapperConstructor'
@@ -16,18 +16,10 @@ _LOCAL = (_BLOCKS, f'mman.{_BLOCKS}')
 
 
 def check_optim_wrapper(wrapper: Mapping, components: Components, local: bool) -> None:
-    """Check an optimizer wrapper with its optimizer.
+    """Check ``optim_wrapper`` with its optimizer; ``local``, where the model is cut into blocks.
 
     Those of a constructor that is neither mmengine's nor this package's are
     left to it.
-
-    Args:
-        wrapper (Mapping): ``optim_wrapper`` of the config.
-        components (Components): With the default scope.
-        local (bool): Whether the model is cut into local blocks.
-
-    Raises:
-        UserError: Names the key.
     """
     where, constructor = 'optim_wrapper', wrapper.get('constructor')
     if constructor is not None:
@@ -36,11 +28,8 @@ def check_optim_wrapper(wrapper: Mapping, components: Components, local: bool) -
         return
     by_block = constructor in _LOCAL
     if local and not by_block:
-        raise should_be(
-            f'{where}.constructor',
-            constructor,
-            f'{_BLOCKS!r}: every local block needs an optimizer',
-        )
+        right = f'{_BLOCKS!r}: every local block needs an optimizer'
+        raise should_be(f'{where}.constructor', constructor, right)
     default = 'BlockOptimWrapper' if by_block else 'OptimWrapper'
     taken = ('constructor', 'paramwise_cfg', *(['blocks'] if by_block else []))
     _check_wrapper(wrapper, where, components, taken, default)

@@ -17,11 +17,11 @@ from mmengine.runner.checkpoint import (
 from mmengine.utils import is_installed
 from mmengine.utils.dl_utils import set_multi_processing
 
+from mman.utils.arguments import LAUNCHERS, one_of, should_be
 from mman.utils.errors import UserError
-from mman.utils.launchers import LAUNCHERS
 from mman.utils.signature import signature_of
 
-from .values import check_call, kind_problem, one_of, should_be
+from .values import check_call, kind_problem
 
 #: What may stand before ``://`` and the path of a local file.
 LOCAL = ('file', 'local')
@@ -55,12 +55,6 @@ def check_top_level(tree: Mapping) -> None:
     Configs have variables of their own at the top level (``data_root``,
     ``img_norm_cfg``), so an unknown name is right unless it is a known key with
     a letter too many, too few or in the wrong place, as ``optim_warpper``.
-
-    Args:
-        tree (Mapping): The config as a tree of dicts and lists.
-
-    Raises:
-        UserError: Names the key, its value and what would be right.
     """
     for key, value in tree.items():
         if key in KNOWN:
@@ -134,10 +128,8 @@ def check_load_from(value: str, where: str = 'load_from') -> None:
 def unread_keys(tree: Mapping) -> Iterator[str]:
     """Say of names at the top level which nothing reads where their value seems to belong.
 
-    A variable with that value where it belongs was used there.
-
-    Raises:
-        UserError: If a key of older configs stands where its successor is missing.
+    A variable with that value where it belongs was used there. Keys of older configs are
+    refused where their successor is missing.
     """
     for old, new in _OLD.items():
         if not isinstance(tree.get(old), Mapping):

@@ -10,7 +10,7 @@ from enum import Enum
 from numbers import Integral, Number, Real
 from typing import Any
 
-from mman.utils.errors import UserError
+from mman.utils import UserError, should_be
 from mman.utils.signature import check_keys, signature_of
 
 _LISTS = (list, tuple, set, range)
@@ -59,24 +59,6 @@ _ABOVE_ZERO = ('.max_norm', '.clip_value', 'dist_cfg.timeout')
 _ANY_LARGE = ('max_norm', 'clip_value', 'norm_type')
 
 
-def should_be(where: str, value: Any, right: str) -> UserError:
-    """The error of a value at a place in the config, with what would be right."""
-    return UserError(f'{where}={value!r} should be {right}')
-
-
-def dict_at(where: str, value: Any) -> Mapping:
-    """The value, which must be a dict."""
-    if not isinstance(value, Mapping):
-        raise should_be(where, value, 'a dict')
-    return value
-
-
-def one_of(where: str, value: Any, known: Iterable) -> None:
-    """Refuse a value that is none of those known."""
-    if value not in known:
-        raise should_be(where, value, f'one of {", ".join(map(str, known))}')
-
-
 def check_call(
     value: Mapping, where: str, target: Callable, given: tuple = (), extra: tuple = ()
 ) -> None:
@@ -103,13 +85,9 @@ def check_kinds(value: Mapping, where: str, target: Callable, extra: tuple = ())
 def kind_problem(value: Any, parameter: inspect.Parameter, loose: bool = False) -> str | None:
     """What kind ``value`` should be of instead, or None if it may be right.
 
-    Decided by the annotation, without one by the default. Objects pass.
-
-    Args:
-        value (Any): From a config.
-        parameter (inspect.Parameter): With its annotation as an object.
-        loose (bool): Whether a list of what the annotation says is right too, a fraction
-            for an integer, and None for an initialisation. Defaults to False.
+    Decided by the parameter's annotation, without one by its default. Objects pass.
+    ``loose`` lets pass a list of what the annotation says, a fraction for an integer, and
+    None for an initialisation.
     """
     default, annotation = parameter.default, parameter.annotation
     if value is None and (default is None or (loose and parameter.name == 'init_cfg')):

@@ -11,7 +11,6 @@ from torch import nn
 from mman.engine.hooks import MomentumUpdateHook
 from mman.engine.wrappers import LocalDistributedDataParallel
 from mman.models import MomentumAuxHead
-from mman.models.classifiers.resting import resting_parts
 from mman.registry import register_all_modules
 from mman.utils.live_bytes import LiveBytes
 from tests.helpers.settings import build_model, random_batch, start_heads
@@ -70,7 +69,7 @@ def build(case: str, dtype: torch.dtype) -> nn.Module:
             p.requires_grad_('conv1' not in name)
     if 'train_blocks' in special:
         model.trained_blocks = model.active_blocks = special['train_blocks']
-        for part in resting_parts(model):
+        for part in model.resting_parts():
             part.requires_grad_(False)
         model.train()
     return model

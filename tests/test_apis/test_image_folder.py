@@ -85,7 +85,7 @@ def test_a_missing_folder_can_be_planned_for_but_not_read(tmp_path):
     ('options', 'message'),
     [
         ({'image_folder.image_size': 64.5}, r'image_folder\.image_size=64\.5 should be an int'),
-        ({'image_folder.rooot': 'x'}, r'image_folder\.rooot is unknown; it has root'),
+        ({'image_folder.rooot': 'x'}, "image_folder has the unknown key 'rooot'"),
         ({'image_folder.root': 5}, r'image_folder\.root=5 should be the path'),
     ],
 )

@@ -108,7 +108,7 @@ def test_no_batch_fits():
 @pytest.mark.parametrize(
     ('keys', 'message'),
     [
-        (dict(memory_budget=8), 'memory_budget=8 should be a dict with gib'),
+        (dict(memory_budget=8), 'memory_budget=8 should be a dict'),
         (dict(memory_budget=dict(gb=8)), "unknown key 'gb'.* did you mean 'gib'"),
         (dict(memory_budget=dict(num_blocks=[2])), 'memory_budget lacks gib'),
         (dict(memory_budget=dict(gib=0)), 'memory_budget.gib=0 should be a number above 0'),

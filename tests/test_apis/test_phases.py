@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from mmengine.hooks import Hook
 
 from mman.apis import load_config, set_resume, set_work_dir, train_model
-from mman.apis.largest_batch import largest_batch
-from mman.apis.memory_prediction import predict_memory
+from mman.apis.memory_prediction import largest_batch, predict_memory
 from mman.apis.models import build_model
 from mman.registry import HOOKS
 from mman.utils import UserError

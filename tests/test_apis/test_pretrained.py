@@ -389,7 +389,7 @@ def test_names_of_another_source_are_refused(tmp_path, plain_file):
 @pytest.mark.parametrize(
     ('pretrained', 'message'),
     [
-        ('plain.pth', "pretrained='plain.pth' should be a dict with checkpoint"),
+        ('plain.pth', "pretrained='plain.pth' should be a dict"),
         (dict(source='timm'), 'pretrained lacks checkpoint'),
         (dict(checkpoint='x', prefix='a.'), "key 'prefix' .*: .* knows .*source, drop_head, entry"),
         (

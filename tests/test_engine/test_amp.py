@@ -483,10 +483,10 @@ def test_momentum_units_when_a_step_is_skipped(half, timing, overflow, updates):
 @pytest.mark.parametrize(
     ('cfg', 'named'),
     [
-        (dict(dtype='half'), r"dtype='half' should be 'float16' or 'bfloat16'"),
+        (dict(dtype='half'), r"dtype='half' should be one of float16, bfloat16"),
         (dict(dtype='bfloat16', loss_scale=8.0), r'loss_scale=8\.0 is for float16'),
         (dict(dtype='bfloat16', overflow='all'), r"overflow='all' is for float16"),
-        (dict(overflow='both'), r"overflow='both' should be 'per_block' or 'all'"),
+        (dict(overflow='both'), r"overflow='both' should be one of per_block, all"),
         (dict(loss_scale='static'), r"loss_scale='static' should be 'dynamic'"),
         (dict(loss_scale=0), r'loss_scale=0 should be'),
         (dict(loss_scale=True), r'loss_scale=True should be'),

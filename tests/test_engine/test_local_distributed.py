@@ -95,7 +95,7 @@ def test_no_sync_leaves_every_rank_its_own_gradients(ranks, reducer):
 @pytest.mark.parametrize(
     ('keys', 'message'),
     [
-        (dict(reducer='ring'), "reducer='ring' should be 'ddp' or 'flat'"),
+        (dict(reducer='ring'), "reducer='ring' should be one of ddp, flat"),
         (dict(blocks_per_reduction=0), 'blocks_per_reduction=0 should be an integer'),
         (dict(blocks_per_reduction=2), "blocks_per_reduction=2 needs reducer='flat'"),
         (dict(reducer='flat', bucket_cap_mb=1), "bucket_cap_mb=1 needs reducer='ddp'"),

@@ -90,7 +90,7 @@ def test_replicas_and_one_block(tmp_path):
         (dict(stages=0), 'stages=0 should be an integer from 1'),
         (dict(stages=5), 'stages=5 is more than the 4 blocks'),
         (dict(stages=2, depth=0), 'depth=0 should be an integer from 1'),
-        (dict(stages=2, reducer='ring'), "reducer='ring' should be 'ddp' or 'flat'"),
+        (dict(stages=2, reducer='ring'), "reducer='ring' should be one of ddp, flat"),
         (dict(stages=3, cuts=[1]), r'cuts=\[1\] should be .* 2 rising numbers from 1 to 3'),
         (dict(stages=3, cuts=[2, 2]), r'cuts=\[2, 2\] should be'),
         (dict(stages=2, cuts=[4]), r'cuts=\[4\] should be'),

@@ -178,8 +178,8 @@ def test_a_model_without_momentum_heads_is_warned_about(caplog):
         (dict(decay=1.0), r'decay=1\.0 .* weighs the old value'),
         (dict(decay=-0.1), r'decay=-0\.1 '),
         (dict(end_decay=1.0), r'end_decay=1\.0 '),
-        (dict(timing='pre'), "timing='pre' .* 'post_step' or 'pre_step'"),
-        (dict(schedule='step'), "schedule='step' .* 'cosine' or 'linear'"),
+        (dict(timing='pre'), "timing='pre' .* one of post_step, pre_step"),
+        (dict(schedule='step'), "schedule='step' .* one of cosine, linear"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -9,7 +9,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.models.aux_heads import AuxHead, LocalBatch
-from mman.models.classifiers.head_check import check_aux_heads
+from mman.models.classifiers.checks import check_aux_heads
 from mman.models.losses import SupConLoss
 from tests.helpers.heads import make_batch, make_context, make_head
 

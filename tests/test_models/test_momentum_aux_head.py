@@ -190,7 +190,7 @@ def test_the_head_does_not_hold_the_backbone():
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(mix='mean'), "mix='mean' of MomentumAuxHead should be 'sum' or 'scaled'"),
+        (dict(mix='mean'), "mix='mean' of MomentumAuxHead should be one of sum, scaled"),
         (dict(momentum_init='zero'), "momentum_init='zero'"),
         (dict(bias_init='zero'), "bias_init='zero'"),
         (dict(decay=0.9), "aux_head has the unknown key 'decay' .value 0.9.*MomentumAuxHead knows"),

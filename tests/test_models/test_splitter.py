@@ -131,10 +131,10 @@ def test_ends_may_be_written_in_several_ways(ends):
         (dict(num_blocks=5), r'num_blocks=5 is not in the preset .*\[2, 3, 4, 8\].*uniform'),
         (
             dict(num_blocks=2, strategy='even'),
-            "strategy='even' should be 'preset', 'uniform', 'single' or 'memory'",
+            "strategy='even' should be one of preset, uniform, single, memory",
         ),
         (dict(num_blocks=17, strategy='single', stem='own'), '17 is more than the 16 blocks'),
-        (dict(num_blocks=2, stem='none'), "stem='none' should be 'fused' or 'own'"),
+        (dict(num_blocks=2, stem='none'), "stem='none' should be one of fused, own"),
         (dict(num_blocks=2, preset='vgg'), "preset='vgg' should be one of"),
         (dict(num_blocks=2, preset='resnet110'), "preset='resnet110' does not fit"),
         (dict(ends=['2.0', '1.0', '3.4']), 'should be in order'),

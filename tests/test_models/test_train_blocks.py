@@ -134,7 +134,7 @@ def test_blocks_that_rest_in_train_mode_normalise_by_the_batch():
             x = layer.train()(x)
     for name, value in other.local_blocks[0].state_dict().items():
         assert torch.equal(model.local_blocks[0].state_dict()[name], value), name
-    with pytest.raises(UserError, match="model.resting_mode='off' should be 'eval' or 'train'"):
+    with pytest.raises(UserError, match="model.resting_mode='off' should be one of eval, train"):
         MODELS.build(dict(_cfg([1]), resting_mode='off'))
 
 

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from mman.models.classifiers.block_table import block_table
 from mman.registry import HOOKS
-from mman.utils import UserError
+from mman.utils import integer_from
 from mman.utils.unwrap import unwrap
 
 from ..pipeline import data_group, mesh_of
@@ -41,8 +41,7 @@ class BlockLogHook(Hook):
     filename = 'block_losses.jsonl'
 
     def __init__(self, interval: int = 100, visualize: bool = True):
-        if not isinstance(interval, int) or interval < 1:
-            raise UserError(f'interval={interval!r} of BlockLogHook should be an integer from 1')
+        integer_from(1, 'interval', interval, self)
         self.interval = interval
         self.visualize = visualize
         self._losses = _Means()
@@ -76,10 +75,8 @@ class BlockLogHook(Hook):
         if self._losses:
             self._write(runner)
 
-    def after_train(self, runner: Runner) -> None:
-        """Write what is left, if training ended within an epoch."""
-        if self._losses:
-            self._write(runner)
+    # Training may end within an epoch.
+    after_train = after_train_epoch
 
     def _write(self, runner: Runner) -> None:
         model = unwrap(runner.model)

@@ -35,11 +35,7 @@ class CheckpointGuardHook(Hook):
             checkpoint['meta']['block_ends'] = list(ends)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the checkpoint with the model before anything is loaded.
-
-        Raises:
-            UserError: If they differ; names the split or the entries.
-        """
+        """Refuse a checkpoint that differs from the model, before anything is loaded."""
         fitting_weights(
             unwrap(runner.model),
             checkpoint,

@@ -8,7 +8,7 @@ from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
-from mman.utils import UserError
+from mman.utils import UserError, integer_from
 from mman.utils.atomic_backend import ATOMIC
 from mman.utils.atomic_file import write_atomically
 from mman.utils.signature import signature_of
@@ -45,19 +45,13 @@ class CheckpointHook(_CheckpointHook):
     def __init__(self, **kwargs):
         # mmengine keeps what it does not know for the first save, which would fail on it.
         known = signature_of(_CheckpointHook).parameters
-        for key, value in kwargs.items():
-            if key not in known:
-                raise UserError(
-                    f'default_hooks.checkpoint has the unknown key {key!r} (value {value!r}): '
-                    f'CheckpointHook knows {", ".join(known)}'
-                )
+        for key in kwargs.keys() - known.keys():
+            raise UserError(
+                f'default_hooks.checkpoint has the unknown key {key!r} (value {kwargs[key]!r}): '
+                f'CheckpointHook knows {", ".join(known)}'
+            )
         for key in ('interval', 'max_keep_ckpts'):
-            value = kwargs.get(key, -1)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise UserError(
-                    f'default_hooks.checkpoint.{key}={value!r} should be an integer; -1 for '
-                    f'{"never" if key == "interval" else "all"}'
-                )
+            integer_from(-1, f'default_hooks.checkpoint.{key}', kwargs.get(key, -1))
         _check_name(kwargs.get('filename_tmpl'))
         super().__init__(**kwargs)
         self.saved_iter = -1
@@ -70,18 +64,10 @@ class CheckpointHook(_CheckpointHook):
             self.backend_args = dict(backend=ATOMIC)
 
     def save_preempted(self, runner: Runner, epoch: int, iteration: int) -> str:
-        """Save all that a resume needs, whatever the interval; all ranks must call it.
+        """Save all that a resume needs, whatever the interval, as ``preempted.pth``; its path.
 
-        The file is ``preempted.pth``. The next checkpoint at its regular time
-        takes its place.
-
-        Args:
-            runner (Runner): The Runner.
-            epoch (int): Complete epochs.
-            iteration (int): Complete iterations.
-
-        Returns:
-            str: Where it is.
+        All ranks must call it, with the complete epochs and iterations. The next
+        checkpoint at its regular time takes its place.
         """
         path = self._save(runner, self.preempted, dict(epoch=epoch, iter=iteration), full=True)
         if is_main_process():

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -13,27 +12,17 @@ from mman.utils.unwrap import unwrap
 class ClassCountHook(Hook):
     """Refuse to train or test a model on a data set with another number of classes.
 
-    Too few outputs would end in an index out of range in the midst of a
-    training, too many would be trained for nothing. Data sets that do not say
-    what their classes are, are let through.
+    Data sets that do not say what their classes are, are let through.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Compare the training and the validation set with the model.
-
-        Raises:
-            UserError: If one of them differs; names both numbers.
-        """
+        """Compare the training and the validation set with the model."""
         self._check(runner, 'train', runner.train_loop)
         if runner.val_loop is not None:
             self._check(runner, 'val', runner.val_loop)
 
     def before_test(self, runner: Runner) -> None:
-        """Compare the test set with the model.
-
-        Raises:
-            UserError: As :meth:`before_train`.
-        """
+        """Compare the test set with the model."""
         self._check(runner, 'test', runner.test_loop)
 
     def _check(self, runner: Runner, split: str, loop: Any) -> None:
@@ -48,15 +37,3 @@ class ClassCountHook(Hook):
                 f'model.head.num_classes={outputs} should be {len(classes)}, the number of '
                 f'classes of {split}_dataloader.dataset'
             )
-        for topk in _topk(getattr(loop, 'evaluator', None)):
-            if topk > outputs:
-                raise UserError(
-                    f'{split}_evaluator.topk has {topk}, which is more than the {outputs} classes'
-                )
-
-
-def _topk(evaluator: Any) -> Iterator[int]:
-    """All k of the metrics of an evaluator."""
-    for metric in getattr(evaluator, 'metrics', ()):
-        topk = getattr(metric, 'topk', ())
-        yield from topk if isinstance(topk, (tuple, list)) else (topk,)

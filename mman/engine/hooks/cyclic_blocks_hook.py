@@ -3,7 +3,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
-from mman.utils import UserError
+from mman.utils import UserError, integer_from
 from mman.utils.unwrap import unwrap
 
 
@@ -14,21 +14,18 @@ class CyclicBlocksHook(Hook):
     In iteration t, counted from 0, block ``t // iters % K`` trains, of those that
     ``model.train_blocks`` names. Those before it run in the mode that
     ``model.resting_mode`` says, those behind it not at all. Optimizers keep the
-    state of all blocks; schedules go by the iterations of all blocks.
+    state of all blocks; schedules go by the iterations of all blocks. Gradients may not
+    accumulate.
 
     Args:
-        iters (int): Iterations of a block in turn. Defaults to 1.
-
-    Raises:
-        UserError: If it is no integer from 1, or gradients accumulate.
+        iters (int): Iterations of a block in turn, from 1. Defaults to 1.
     """
 
     # Before every hook that looks at the blocks of the iteration.
     priority = 'VERY_HIGH'
 
     def __init__(self, iters: int = 1):
-        if type(iters) is not int or iters < 1:
-            raise UserError(f'phases.iters={iters!r} should be an integer from 1 on')
+        integer_from(1, 'phases.iters', iters)
         self.iters = iters
         self._told = False
 

@@ -8,14 +8,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mman.registry import HOOKS
-from mman.utils import UserError
+from mman.utils import UserError, integer_from, one_of, should_be
 from mman.utils.unwrap import unwrap
 
 from ..optim import BlockOptimWrapper, BlockOptimWrapperDict
 from ..pipeline import mesh_of
 from ..schedulers import RampCosineLR
-
-_POLICIES = ('stop', 'skip', 'lower_rate')
 
 
 @HOOKS.register_module()
@@ -53,12 +51,10 @@ class FiniteGuardHook(Hook):
 
     def __init__(self, policy: str = 'stop', interval: int = 50, factor: float = 0.5):
         where = 'default_hooks.finite_guard'
-        if policy not in _POLICIES:
-            raise UserError(f'{where}.policy={policy!r} should be one of {", ".join(_POLICIES)}')
-        if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
-            raise UserError(f'{where}.interval={interval!r} should be an integer from 1')
+        one_of(f'{where}.policy', policy, ('stop', 'skip', 'lower_rate'))
+        integer_from(1, f'{where}.interval', interval)
         if not isinstance(factor, Real) or not 0 < factor < 1:
-            raise UserError(f'{where}.factor={factor!r} should be a number between 0 and 1')
+            raise should_be(f'{where}.factor', factor, 'a number between 0 and 1')
         self.policy = policy
         self.interval = interval
         self.factor = factor

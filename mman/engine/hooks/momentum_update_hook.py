@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from mman.models.aux_heads import MomentumAuxHead
 from mman.models.classifiers import LocalBlock, LocalImageClassifier
 from mman.registry import HOOKS
-from mman.utils import UserError
+from mman.utils import UserError, one_of
 from mman.utils.unwrap import unwrap
 
 from ..optim import BackwardStepOptimWrapper
@@ -55,14 +55,8 @@ class MomentumUpdateHook(Hook):
                     f'{key}={value} of MomentumUpdateHook should be from 0 to below 1: it weighs '
                     'the old value, and 1 would never update'
                 )
-        if timing not in ('post_step', 'pre_step'):
-            raise UserError(
-                f"timing={timing!r} of MomentumUpdateHook should be 'post_step' or 'pre_step'"
-            )
-        if schedule not in ('cosine', 'linear'):
-            raise UserError(
-                f"schedule={schedule!r} of MomentumUpdateHook should be 'cosine' or 'linear'"
-            )
+        one_of('timing', timing, ('post_step', 'pre_step'), self)
+        one_of('schedule', schedule, ('cosine', 'linear'), self)
         self.decay = decay
         self.timing = timing
         self.end_decay = end_decay
@@ -71,11 +65,7 @@ class MomentumUpdateHook(Hook):
         self._handles: list = []
 
     def before_train(self, runner: Runner) -> None:
-        """Find the momentum heads and start them.
-
-        This is the first point after weights are initialised, loaded and
-        resumed.
-        """
+        """Find the momentum heads and start them: weights are there by now."""
         model = unwrap(runner.model)
         if not any(isinstance(head, MomentumAuxHead) for head in model.aux_heads):
             runner.logger.warning('MomentumUpdateHook: the model has no MomentumAuxHead to update')
@@ -93,16 +83,15 @@ class MomentumUpdateHook(Hook):
             decay = partial(self.current_decay, runner)
             self._pairs = runner.model.share_momentum(self._pairs, decay, self.timing)
         if self.timing == 'pre_step':
-            for pair in self._pairs:
-                wrapper = runner.optim_wrapper[pair[1].name]
+            for head, block in self._pairs:
+                wrapper = runner.optim_wrapper[block.name]
                 if isinstance(wrapper, BackwardStepOptimWrapper):
                     raise UserError(
                         "timing='pre_step' of MomentumUpdateHook should be 'post_step' with "
                         'BackwardStepOptimWrapper, which steps parameter by parameter'
                     )
-                optimizer = wrapper.optimizer
-                update = partial(self._before_step, runner, [pair])
-                self._handles.append(optimizer.register_step_pre_hook(update))
+                update = partial(self._update, runner, [(head, block)])
+                self._handles.append(wrapper.optimizer.register_step_pre_hook(update))
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Update the momentum units whose sources have just stepped."""
@@ -130,10 +119,10 @@ class MomentumUpdateHook(Hook):
             progress = (1 - math.cos(math.pi * progress)) / 2
         return self.decay + (self.end_decay - self.decay) * progress
 
-    def _before_step(self, runner: Runner, pairs: Sequence, *args) -> None:
-        self._update(runner, pairs)
-
-    def _update(self, runner: Runner, pairs: Sequence[tuple[MomentumAuxHead, LocalBlock]]) -> None:
+    def _update(
+        self, runner: Runner, pairs: Sequence[tuple[MomentumAuxHead, LocalBlock]], *args
+    ) -> None:
+        """Average these pairs; optimizers add arguments of their own."""
         averages, sources = [], []
         for head, block in pairs:
             averages += list(head.momentum_unit.parameters())
@@ -148,9 +137,7 @@ def start_momentum_heads(
 ) -> list[tuple[MomentumAuxHead, LocalBlock]]:
     """Start the momentum heads of the blocks that train, see :meth:`MomentumAuxHead.start`.
 
-    Returns:
-        list[tuple[MomentumAuxHead, LocalBlock]]: These heads, each with the
-        block that its momentum unit follows.
+    These heads are returned, each with the block that its momentum unit follows.
     """
     blocks = model.local_blocks
     pairs = [

@@ -5,6 +5,7 @@ from mman.registry import HOOKS
 from mman.utils import UserError
 
 from ..pipeline import mesh_of
+from ..pipeline.gather import gather_training_state
 
 
 @HOOKS.register_module()
@@ -50,8 +51,10 @@ class PipelineHook(Hook):
     def before_checkpoint(self, runner: Runner) -> None:
         """Collect what the checkpoint needs."""
         if self._share(runner):
-            schedulers = runner.param_schedulers
-            self._state = runner.model.training_state(runner.optim_wrapper, schedulers)
+            model, schedulers = runner.model, runner.param_schedulers
+            self._state = gather_training_state(
+                model.mesh, model.own_blocks, runner.optim_wrapper, schedulers
+            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write the states of other processes."""

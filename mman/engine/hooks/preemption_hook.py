@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mman.registry import HOOKS
-from mman.utils import UserError
+from mman.utils import integer_from
 from mman.utils.preempted import Preempted
 
 from ..pipeline import mesh_of
@@ -36,29 +36,22 @@ class PreemptionHook(Hook):
     this hook. Workers of the data loaders ignore these signals unless the training
     itself sends them: a scheduler or a terminal may signal every process, and the
     iteration needs its data. A signal that the process ignored before stays ignored.
+    Without this package's CheckpointHook it warns, and leaves the signals alone.
 
     With several processes, one that got the signal is enough: they agree once
     per interval, by an all-reduce of one number on the CPU. In a pipeline the
     signal goes to the first stage, which lets all stop after one iteration.
 
     Args:
-        interval (int): Iterations between two agreements; not used by one
+        interval (int): Iterations, from 1, between two agreements; not used by one
             process. Defaults to 1.
-
-    Without this package's CheckpointHook it warns, and leaves the signals alone.
-
-    Raises:
-        UserError: If ``interval`` is no integer from 1.
     """
 
     # After everything that belongs to the iteration, its regular checkpoint included.
     priority = 'LOWEST'
 
     def __init__(self, interval: int = 1):
-        if not isinstance(interval, int) or isinstance(interval, bool) or interval < 1:
-            raise UserError(
-                f'default_hooks.preemption.interval={interval!r} should be an integer from 1'
-            )
+        integer_from(1, 'default_hooks.preemption.interval', interval)
         self.interval = interval
         self._first: tuple[int, float] | None = None
         self._before: dict[int, object] = {}

@@ -9,7 +9,7 @@ from mman.utils.random_state import random_state, set_random_state
 from mman.utils.unwrap import unwrap
 
 from ..pipeline import data_rank, num_replicas
-from ..pipeline.resume import gather_by_replica, random_state_of, trained_parameters
+from ..pipeline.gather import gather_by_replica, random_state_of, trained_parameters
 
 _KEY = 'resume'
 

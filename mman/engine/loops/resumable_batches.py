@@ -8,13 +8,9 @@ from mman.utils.random_state import seeded
 
 
 class NumberedBatch(NamedTuple):
-    """The samples of one batch, and what its random numbers start from.
+    """The indices of one batch, and what its random numbers start from."""
 
-    Attributes:
-        seed (tuple[int, ...]): Seed, rank, epoch and number of the batch.
-        indices (list[int]): Places of its samples.
-    """
-
+    # Seed, rank, epoch and number of the batch.
     seed: tuple[int, ...]
     indices: list[int]
 
@@ -48,12 +44,7 @@ class ResumableBatches(Sampler):
         return self.batch_sampler.sampler
 
     def start(self, epoch: int, first: int) -> None:
-        """Choose what the next iterator gives.
-
-        Args:
-            epoch (int): Complete epochs before.
-            first (int): Batches to pass over; they are not loaded.
-        """
+        """Choose what the next iterator gives: which epoch, without its ``first`` batches."""
         self._epoch, self._first = epoch, first
 
     def __len__(self) -> int:
@@ -83,11 +74,7 @@ class ResumableBatches(Sampler):
 
 
 class SeededItems:
-    """``dataset.__getitems__`` for numbered batches; plain ones are loaded as before.
-
-    Args:
-        dataset (Dataset): One with samples by index.
-    """
+    """``dataset.__getitems__`` for numbered batches; plain ones are loaded as before."""
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
@@ -108,16 +95,10 @@ class SeededItems:
 def make_resumable(loader: DataLoader, endless: bool = False) -> ResumableBatches | None:
     """Let a loader start at any batch, and its batches be the same each time.
 
-    The loader and its data set stay the objects that they were, for hooks that
-    change them.
-
-    Args:
-        loader (DataLoader): One that was not iterated over yet.
-        endless (bool): Whether it should start again whenever it ends.
-
-    Returns:
-        ResumableBatches | None: None, and nothing done, for a loader without a
-        batch sampler or with an IterableDataset, whose order nobody knows.
+    The loader, not iterated over yet, and its data set stay the objects that they were,
+    for hooks that change them. ``endless`` starts it again whenever it ends. Nothing is
+    done, and None returned, for a loader without a batch sampler or with an
+    IterableDataset, whose order nobody knows.
     """
     if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
         return None

@@ -3,7 +3,7 @@ from itertools import repeat
 
 import torch
 from mmengine.logging import print_log
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from mman.registry import LOOPS
@@ -17,6 +17,7 @@ class _Resumable:
     """What both loops need to go on where a checkpoint was saved.
 
     Attributes:
+        endless (bool): Whether the data start again whenever they end.
         batch (int): Batches of the current epoch that the model has seen; 0
             between epochs and in the loop by iteration.
         unvalidated (bool): Whether the checkpoint was saved before a
@@ -24,13 +25,15 @@ class _Resumable:
         batches (ResumableBatches | None): None if the loader allows none.
     """
 
+    endless: bool
     batches: ResumableBatches | None
     batch = 0
     unvalidated = False
 
-    def _prepare(self, endless: bool) -> None:
-        self.endless = endless
-        self.batches = make_resumable(self.dataloader, endless)
+    def __init__(self, runner: Runner, dataloader: DataLoader | dict, **kwargs):
+        with sharing_batches(runner.model):
+            super().__init__(runner, dataloader, **kwargs)
+        self.batches = make_resumable(self.dataloader, self.endless)
         if self.batches is None:
             print_log(
                 f'train_dataloader with {type(self.dataloader.dataset).__name__} cannot start in '
@@ -74,16 +77,11 @@ class ResumableEpochTrainLoop(_Resumable, EpochBasedTrainLoop):
     becomes this loop in ``mman.apis.train_model``.
 
     Args:
-        runner (Runner): The Runner.
-        dataloader (DataLoader | dict): The training data.
         **kwargs: As in EpochBasedTrainLoop: ``max_epochs``, ``val_begin``,
             ``val_interval``, ``dynamic_intervals``.
     """
 
-    def __init__(self, runner, dataloader: DataLoader | dict, **kwargs):
-        with sharing_batches(runner.model):
-            super().__init__(runner, dataloader, **kwargs)
-        self._prepare(endless=False)
+    endless = False
 
     def run(self) -> torch.nn.Module:
         """Train."""
@@ -116,7 +114,6 @@ class ResumableIterTrainLoop(_Resumable, IterBasedTrainLoop):
     this loop. The loader runs on without a pause at the end of the data.
 
     Args:
-        runner (Runner): The Runner.
         dataloader (DataLoader | dict): The training data. Its sampler should
             have a generator of its own, as those of mmengine do.
         **kwargs: As in IterBasedTrainLoop: ``max_iters``, ``val_begin``,
@@ -124,10 +121,7 @@ class ResumableIterTrainLoop(_Resumable, IterBasedTrainLoop):
             ``fast_forward_on_resume`` a resumed training starts the data anew.
     """
 
-    def __init__(self, runner, dataloader: DataLoader | dict, **kwargs):
-        with sharing_batches(runner.model):
-            super().__init__(runner, dataloader, **kwargs)
-        self._prepare(endless=True)
+    endless = True
 
     def run(self) -> torch.nn.Module:
         """Train."""

@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mman.registry import OPTIM_WRAPPERS
-from mman.utils import UserError
+from mman.utils import UserError, one_of
 
 from .block_optim_wrapper import BlockOptimWrapper
 from .loss_scaling import SCALERS, LossScale, SharedLossScaler, grad_scaler_arguments
@@ -28,7 +28,6 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
     weights. With 'pre_step' it is not, unless the optimizer is a fused Adam.
 
     Args:
-        optimizer (Optimizer): The block's optimizer.
         dtype (str): 'float16' or 'bfloat16'. float16 needs a GPU; bfloat16
             runs on a CPU too, there for tests: slowly. Defaults to 'float16'.
         loss_scale (str | float | dict | None): float16 only. 'dynamic'; a
@@ -39,9 +38,7 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
             alone does not step; 'all', none does, at the cost of keeping
             the gradients of all K blocks until the last has run. Defaults to
             'per_block'.
-        accumulative_counts (int): Iterations per step. Defaults to 1.
-        clip_grad (dict | None): As in OptimWrapper, on unscaled gradients.
-            Defaults to None.
+        accumulative_counts, clip_grad: As in OptimWrapper; unscaled gradients are clipped.
 
     Attributes:
         loss_scaler (SharedLossScaler | None): None in bfloat16, and until the
@@ -64,10 +61,8 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
         clip_grad: dict | None = None,
     ):
         super().__init__(optimizer, accumulative_counts, clip_grad)
-        if dtype not in _DTYPES:
-            raise UserError(f"optim_wrapper.dtype={dtype!r} should be 'float16' or 'bfloat16'")
-        if overflow not in SCALERS:
-            raise UserError(f"optim_wrapper.overflow={overflow!r} should be 'per_block' or 'all'")
+        one_of('optim_wrapper.dtype', dtype, _DTYPES)
+        one_of('optim_wrapper.overflow', overflow, SCALERS)
         self.dtype = dtype
         self.overflow = overflow
         self.loss_scale = loss_scale
@@ -94,11 +89,7 @@ class BlockAmpOptimWrapper(BlockOptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast, and no gradient synchronisation while gradients accumulate.
-
-        Args:
-            model (nn.Module): The block, wrapped or not.
-        """
+        """Autocast, and no gradient synchronisation while gradients accumulate."""
         autocast = torch.autocast(self.device_type, dtype=_DTYPES[self.dtype])
         with super().optim_context(model), autocast:
             yield

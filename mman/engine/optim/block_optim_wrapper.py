@@ -15,10 +15,7 @@ class BlockOptimWrapper(OptimWrapper):
     at every step and logs it under one name for all; with K blocks that is K
     waits an iteration. This one keeps the tensor for whoever logs.
 
-    Args:
-        optimizer (Optimizer): The block's optimizer.
-        accumulative_counts (int): Iterations per step. Defaults to 1.
-        clip_grad (dict | None): As in OptimWrapper. Defaults to None.
+    Arguments are those of OptimWrapper.
 
     Attributes:
         grad_norm (Tensor | None): Norm of the block's gradients before the

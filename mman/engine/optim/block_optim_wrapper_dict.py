@@ -68,9 +68,7 @@ class BlockOptimWrapperDict(OptimWrapperDict):
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load the state of every wrapper, and the loss scale.
-
-        A loss scale that this run has no use for is left out with a warning.
+        """Load the state of every wrapper, and the loss scale if this run has a use for it.
 
         Raises:
             UserError: If the names are not exactly those of the blocks, or the

@@ -41,11 +41,7 @@ class BlockOptimWrapperConstructor:
         self.overrides = {int(index): override for index, override in overrides.items()}
 
     def __call__(self, model: nn.Module) -> BlockOptimWrapperDict:
-        """Build the wrappers.
-
-        Args:
-            model (nn.Module): A LocalImageClassifier, wrapped or not.
-        """
+        """Build the wrappers of a LocalImageClassifier, wrapped or not."""
         model = unwrap(model)
         if not hasattr(model, 'local_blocks'):
             raise UserError(

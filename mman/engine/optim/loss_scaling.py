@@ -27,15 +27,10 @@ _KEYS = {
 
 
 def grad_scaler_arguments(loss_scale: LossScale) -> tuple[dict[str, float], float | None]:
-    """What a config's ``loss_scale`` means for torch's GradScaler.
+    """Keyword arguments of torch's GradScaler for a ``loss_scale``, and the number if it is one.
 
     Args:
-        loss_scale (str | float | dict): 'dynamic', torch's defaults; a number,
-            the scale for good; or ``init_scale``, ``growth_factor``,
-            ``backoff_factor`` and ``growth_interval`` of a dynamic one.
-
-    Returns:
-        tuple: Keyword arguments of GradScaler, and the number or None.
+        loss_scale (str | float | dict): See :class:`BlockAmpOptimWrapper`.
 
     Raises:
         UserError: If it is none of these or a value is out of range; torch
@@ -93,15 +88,12 @@ class SharedLossScaler:
         return self.grad_scaler.scale(loss)
 
     def step(self, optimizer: Optimizer, clip: Callable[[], None] | None = None, **kwargs) -> None:
-        """Unscale one block's gradients, clip them and step.
+        """Unscale one block's gradients, clip them and step; once per block and iteration.
 
         Args:
-            optimizer (Optimizer): The block's; once per block and iteration.
+            optimizer (Optimizer): The block's.
             clip (Callable | None): Called on unscaled gradients.
             kwargs: Arguments of ``optimizer.step``.
-
-        Raises:
-            RuntimeError: From torch, if the block comes twice before all came.
         """
         self._step(optimizer, clip, kwargs)
         self._arrived += 1
@@ -196,13 +188,7 @@ SCALERS = dict(per_block=SharedLossScaler, all=JointLossScaler)
 
 
 def share_loss_scaler(wrappers: Mapping[str, OptimWrapper]) -> SharedLossScaler | None:
-    """Give blocks that train in float16 one loss scale.
-
-    Args:
-        wrappers (Mapping[str, OptimWrapper]): Those of all blocks, by name.
-
-    Returns:
-        SharedLossScaler | None: The one they now have; None if none needs any.
+    """Give blocks that train in float16 one loss scale; returned, None if none needs any.
 
     Raises:
         UserError: If some train in float16 and differ from others in what the

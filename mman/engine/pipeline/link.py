@@ -16,17 +16,12 @@ import torch.distributed as dist
 
 from mman.utils import UserError
 
-from .channel import CREDIT, FEATURES, HEADER, LOSSES, WEIGHTS, Arriving, Channel
 from .mesh import PipelineMesh
-from .packet import Packet
+from .packet import CREDIT, FEATURES, HEADER, LOSSES, WEIGHTS, Arriving, Channel, Packet
 
 
 class Returned(NamedTuple):
-    """What the next stage says about one iteration.
-
-    ``stop``: whether it, or one after it, asks to stop; ``weights``: those to
-    average, if it has stepped; ``decay``: m of that iteration.
-    """
+    """What the next stage says of one iteration: whether to stop, and what to average by m."""
 
     stop: bool
     weights: list[torch.Tensor] | None
@@ -70,13 +65,9 @@ class _End:
 class Downstream(_End):
     """The link to the next stage, seen from the stage before it.
 
-    Args:
-        mesh (PipelineMesh): Who is where.
-        device (torch.device): Of the model.
-        depth (int): Messages that may be sent and not yet taken.
-        capacity (int): The most images of a batch, if known, else 0.
-        average (Sequence[Tensor] | None): The parameters that average those of
-            the next stage's first unit, if the edge block's head has such.
+    Up to ``depth`` messages may be sent and not yet taken; ``capacity`` is the most images of
+    a batch, if known, else 0; ``average`` are the parameters that average those of the next
+    stage's first unit, if the edge block's head has such.
     """
 
     def __init__(
@@ -108,10 +99,6 @@ class Downstream(_End):
                 'images' if a later head asks, N rows each.
             stop (bool): Whether this iteration is the last one.
             decay (float | None): m of this iteration, if weights come back.
-
-        Raises:
-            UserError: If the batch is larger than any was said to be, or of another type
-                than the first one.
         """
         rows = len(tensors['features'])
         if self._packet is None:
@@ -160,13 +147,8 @@ class Downstream(_End):
 class Upstream(_End):
     """The link to the stage before, seen from the next one.
 
-    Args:
-        mesh (PipelineMesh): Who is where.
-        device (torch.device): Of the model.
-        depth (int): Messages that may be sent and not yet taken.
-        num_blocks (int): K.
-        averaged (Sequence[Tensor] | None): The parameters of this stage's first unit,
-            if the stage before averages them.
+    ``averaged`` are the parameters of this stage's first unit, if the stage before averages
+    them.
     """
 
     def __init__(
@@ -217,13 +199,10 @@ class Upstream(_End):
         return self._weights.pack(named, self.wire)
 
     def answer(self, stop: bool, weights: torch.Tensor | None, valid: bool) -> None:
-        """Say that the first block is done.
+        """Say that the first block is done, and whether this stage or a later one asks to stop.
 
-        Args:
-            stop (bool): Whether this stage or a later one asks to stop.
-            weights (Tensor | None): As :meth:`pack_weights` gave them, if the stage
-                before expects some.
-            valid (bool): Whether they are to be averaged.
+        ``weights``, as :meth:`pack_weights` gave them, if the stage before expects some; they
+        are to be averaged if ``valid``.
         """
         if weights is not None:
             self.weights.send(weights)

@@ -1,5 +1,13 @@
+"""The processes of a pipeline, and those among which a batch is shared."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.distributed as dist
+from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import utils as mmengine_dist
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
 from mman.utils import UserError
@@ -12,7 +20,7 @@ class PipelineMesh:
     that has the classifier and learns the losses of all blocks.
 
     Args:
-        stages (int): S, which divides the number of processes.
+        stages (int): S, which divides the number of processes, or a UserError.
 
     Attributes:
         stage (int): Of this process, from 0, which reads the data.
@@ -21,12 +29,8 @@ class PipelineMesh:
         data_group (ProcessGroup): The replicas of this stage.
         stage_group (ProcessGroup): The stages of this replica.
         host_data_group (ProcessGroup): As ``data_group``, for tensors on the CPU.
-        host_group (ProcessGroup | None): All processes, for tensors on the CPU;
-            None is the default group.
+        host_group (ProcessGroup | None): All processes, for tensors on the CPU.
         device (torch.device | None): Where tensors are to be sent; None where they are.
-
-    Raises:
-        UserError: If S does not divide the number of processes.
     """
 
     def __init__(self, stages: int):
@@ -93,3 +97,43 @@ class PipelineMesh:
                     if replica == self.data_rank:
                         mine[source, target] = group
         return mine
+
+
+# A model that is no pipeline is one of as many replicas as there are processes.
+def mesh_of(model: nn.Module) -> PipelineMesh | None:
+    """The mesh of a model that trains as a pipeline, else None."""
+    return getattr(model, 'mesh', None)
+
+
+def data_rank(model: nn.Module) -> int:
+    """Which replica this process has."""
+    mesh = mesh_of(model)
+    return get_rank() if mesh is None else mesh.data_rank
+
+
+def num_replicas(model: nn.Module) -> int:
+    """How many replicas of the model are trained."""
+    mesh = mesh_of(model)
+    return get_world_size() if mesh is None else mesh.replicas
+
+
+def data_group(model: nn.Module) -> dist.ProcessGroup | None:
+    """The processes that have other replicas of what this one trains; None is all."""
+    mesh = mesh_of(model)
+    return None if mesh is None else mesh.data_group
+
+
+@contextmanager
+def sharing_batches(model: nn.Module) -> Iterator[None]:
+    """Samplers that are built inside share the data among replicas alone.
+
+    They ask mmengine for the rank and the number of processes, and mmengine
+    asks for the default group.
+    """
+    group, before = data_group(model), mmengine_dist.get_default_group
+    if group is not None:
+        mmengine_dist.get_default_group = lambda: group
+    try:
+        yield
+    finally:
+        mmengine_dist.get_default_group = before

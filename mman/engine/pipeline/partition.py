@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import accumulate
 
-from mman.utils import UserError
+from mman.utils import should_be
 
 
 def balanced_cuts(costs: Sequence[float], stages: int) -> list[int]:
@@ -14,8 +14,7 @@ def balanced_cuts(costs: Sequence[float], stages: int) -> list[int]:
         stages (int): S, from 1 to K.
 
     Returns:
-        list[int]: The first block of every stage but the first one, S - 1 of them. Of cuts
-        that are equally good, those that come first.
+        list[int]: The first block of every stage but the first; the first of equally good cuts.
     """
     count, before = len(costs), list(accumulate(costs, initial=0))
     # end -> (the largest stage, cuts) of the first blocks up to that end, in so many stages
@@ -33,23 +32,13 @@ def balanced_cuts(costs: Sequence[float], stages: int) -> list[int]:
 
 
 def checked_cuts(cuts: Sequence[int], stages: int, num_blocks: int) -> list[int]:
-    """Cuts that somebody chose.
-
-    Raises:
-        UserError: If they are no S - 1 rising numbers of blocks.
-    """
-    wanted = f'{stages - 1} rising numbers from 1 to {num_blocks - 1}'
-    numbers = list(cuts) if isinstance(cuts, (list, tuple)) else None
-    if (
-        numbers is None
-        or len(numbers) != stages - 1
-        or any(type(cut) is not int or not 0 < cut < num_blocks for cut in numbers)
-        or numbers != sorted(set(numbers))
-    ):
-        raise UserError(
-            f'model_wrapper_cfg.cuts={cuts!r} should be the first blocks of the stages after the '
-            f'first one: {wanted}'
-        )
+    """Cuts that somebody chose, which must be S - 1 rising numbers of blocks."""
+    numbers = list(cuts) if isinstance(cuts, (list, tuple)) else [None]
+    known = all(type(cut) is int and 0 < cut < num_blocks for cut in numbers)
+    if not known or len(numbers) != stages - 1 or numbers != sorted(set(numbers)):
+        wanted = f'{stages - 1} rising numbers from 1 to {num_blocks - 1}'
+        right = f'the first blocks of the stages after the first one: {wanted}'
+        raise should_be('model_wrapper_cfg.cuts', cuts, right)
     return numbers
 
 

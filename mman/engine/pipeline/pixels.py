@@ -24,12 +24,10 @@ def keeps_pixels(preprocessor: torch.nn.Module) -> bool:
 def to_send(
     model: LocalImageClassifier, data: dict | tuple | list, images: torch.Tensor
 ) -> torch.Tensor:
-    """The images that later stages are sent.
+    """The images that later stages are sent, of a batch of the data loader.
 
     Args:
-        model (LocalImageClassifier): With its data preprocessor.
-        data (dict | tuple | list): A batch from the data loader.
-        images (Tensor): What the preprocessor made of it, (N, C, H, W).
+        images (Tensor): What the preprocessor made of the batch, (N, C, H, W).
 
     Returns:
         Tensor: Their pixels in uint8, if the batch had such, else ``images``.

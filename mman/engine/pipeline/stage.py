@@ -10,12 +10,11 @@ from torch import nn
 
 from mman.models.aux_heads import LocalBatch
 from mman.models.classifiers import LocalBlock, LocalImageClassifier
+from mman.models.classifiers.local_training import Update
 
 from .link import Downstream, Upstream
 from .mesh import PipelineMesh
 from .pixels import as_sent, to_send
-
-Update = Callable[[LocalBlock, OptimWrapper, torch.Tensor], None]
 
 
 class Stage:
@@ -26,18 +25,16 @@ class Stage:
         mesh (PipelineMesh): Who is where.
         own (range): The blocks that this stage trains.
         trained (Sequence[nn.Module]): What is called for each of them.
-        update (Callable): Backward pass and optimizer step of a block.
+        update (Callable | None): As in :meth:`LocalImageClassifier.train_blocks`.
         optim_wrapper (OptimWrapperDict): One wrapper per block.
-        upstream (Upstream | None): The link to the stage before.
-        downstream (Downstream | None): The link to the next one.
+        upstream, downstream: The links to the stage before and to the next one, if any.
         images (bool): Whether a head of a later stage asks for the images.
 
     Attributes:
         stop_asked (bool): Whether this stage, or a later one, asks to stop.
         stopping (bool): Whether all stages stop after this iteration.
         average (Callable | None): ``average(weights, decay)`` updates the edge
-            block's momentum unit.
-        decay (Callable | None): m of the current iteration.
+            block's momentum unit; ``decay()`` is m of the current iteration.
         timing (str): When the weights of the first block are averaged.
     """
 
@@ -47,7 +44,7 @@ class Stage:
         mesh: PipelineMesh,
         own: range,
         trained: Sequence[nn.Module],
-        update: Update,
+        update: Update | None,
         optim_wrapper: OptimWrapperDict,
         upstream: Upstream | None,
         downstream: Downstream | None,
@@ -120,7 +117,12 @@ class Stage:
         """The first stage's input. It decides alone when all stop, and so for one iteration."""
         self.stopping = self.stopping or self._agreed(self.stop_asked)
         x, batch = self.model.first_input(data)
-        self._keep(data, batch)
+        if self.downstream is not None:
+            # What goes on with the features.
+            kind = 'scores' if 'gt_score' in batch.data_samples[0] else 'labels'
+            self._batch = {kind: batch.target}
+            if self.images:
+                self._batch['images'] = to_send(self.model, data, batch.inputs)
         return x, batch
 
     def _receive(self) -> tuple[torch.Tensor, LocalBatch]:
@@ -135,29 +137,16 @@ class Stage:
             self._batch = tensors
         return x, batch
 
-    def _keep(self, data: dict | tuple | list, batch: LocalBatch) -> None:
-        """What goes on with the features."""
-        if self.downstream is None:
-            return
-        kind = 'scores' if 'gt_score' in batch.data_samples[0] else 'labels'
-        self._batch = {kind: batch.target}
-        if self.images:
-            self._batch['images'] = to_send(self.model, data, batch.inputs)
-
     def _pass_on(self, features: torch.Tensor) -> None:
         """Send the edge block's features; then make its head ready."""
-        decay = None
-        if self.average is not None and self._wrappers[self._next_name].should_update():
+        decay, following = None, f'block{self.own.stop}'
+        if self.average is not None and self._wrappers[following].should_update():
             decay = self.decay()
         tensors = dict(self._batch)
         if not self.images:
             tensors.pop('images', None)
         self.downstream.send(dict(features=features, **tensors), self.stopping, decay)
         self._take_returns(self.downstream.lag)
-
-    @property
-    def _next_name(self) -> str:
-        return self.model.local_blocks[self.own.stop].name
 
     def _take_returns(self, outstanding: int) -> None:
         for returned in self.downstream.returned(outstanding):
@@ -166,7 +155,10 @@ class Stage:
                 self.average(returned.weights, returned.decay)
 
     def _update(self, view: LocalBlock, wrapper: OptimWrapper, loss: torch.Tensor) -> None:
-        self._update_block(view, wrapper, loss)
+        if self._update_block is None:
+            wrapper.update_params(loss)
+        else:
+            self._update_block(view, wrapper, loss)
         if self.upstream is None or view is not self.views[0]:
             return
         weights, valid = None, True
@@ -215,11 +207,7 @@ class Stage:
 
 
 class ReceivedSamples(Sequence):
-    """The samples of a message, made only where somebody asks for one.
-
-    Args:
-        target (Tensor): Class indices (N,), or scores (N, num_classes).
-    """
+    """The samples of labels (N,) or scores (N, classes), made where somebody asks for one."""
 
     def __init__(self, target: torch.Tensor):
         self.target = target

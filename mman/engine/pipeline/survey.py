@@ -5,24 +5,13 @@ from dataclasses import dataclass
 import torch
 from mmpretrain.structures import DataSample
 from torch import nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    UnsupportedFakeTensorException,
-)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mman.models.aux_heads import LocalBatch
 from mman.models.classifiers import LocalBlock, LocalImageClassifier
 from mman.utils import UserError
-from mman.utils.fake_copy import FAKE_BATCH, fake_copy
+from mman.utils.fake_copy import FAKE_BATCH, NO_VALUES, fake_copy
 from mman.utils.flop_count import FlopCount, OperationCount
-
-_CANNOT_TRY = (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    UnsupportedFakeTensorException,
-)
 
 
 @dataclass(frozen=True)
@@ -47,11 +36,7 @@ class BlockSurvey:
 
 
 def survey_blocks(classifier: LocalImageClassifier) -> list[BlockSurvey]:
-    """Run every block of a classifier on fake tensors.
-
-    Raises:
-        UserError: If a block reads values of tensors, which fake ones do not have.
-    """
+    """Run every block of a classifier on fake tensors; UserError if one reads values of tensors."""
     # Built first: a copy is not compiled, but blocks that it builds itself would be.
     _ = classifier.local_blocks
     with fake_copy(classifier) as copied:
@@ -61,7 +46,7 @@ def survey_blocks(classifier: LocalImageClassifier) -> list[BlockSurvey]:
         for block in copied.local_blocks:
             try:
                 survey, x = _survey(copied, block, x)
-            except _CANNOT_TRY as error:
+            except NO_VALUES as error:
                 raise UserError(
                     f'model_wrapper_cfg: {block.name} reads values of tensors, so a pipeline '
                     'cannot find out what it needs'
@@ -71,11 +56,7 @@ def survey_blocks(classifier: LocalImageClassifier) -> list[BlockSurvey]:
 
 
 def check_blocks(surveys: list[BlockSurvey]) -> None:
-    """Refuse blocks that would not train in a pipeline as in one process.
-
-    Raises:
-        UserError: If one draws random numbers, or sends gradients to another.
-    """
+    """Refuse blocks that draw random numbers or send gradients to another."""
     for index, survey in enumerate(surveys):
         if survey.random:
             raise UserError(

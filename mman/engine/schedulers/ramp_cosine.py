@@ -18,16 +18,14 @@ class RampCosineLR(LRSchedulerMixin, _ParamScheduler):
     than its ramp ends inside it.
 
     Args:
-        optimizer (Optimizer | OptimWrapper): What is scheduled.
         ramp_epochs (int): R; 0 is no ramp. Defaults to 10.
         ramp_start (float): Learning rate of the first epoch, absolute.
             Defaults to 0.01.
         begin (int): Epoch to start at. Defaults to 0.
         end (int): E, counted from ``begin``'s zero; the Runner fills in the
             length of training.
-        last_step (int): The last step done, for resuming. Defaults to -1.
         by_epoch (bool): Count epochs, else iterations. Defaults to True.
-        verbose (bool): Print every change. Defaults to False.
+        optimizer, last_step, verbose: As in mmengine's schedulers.
 
     Raises:
         UserError: If ``end`` is not given or ``ramp_epochs`` is negative.

@@ -15,13 +15,14 @@ class FlatReduction:
 
     Args:
         num_blocks (int): How many blocks train.
-        group_size (int): Neighbouring blocks per all-reduce; the last group
-            may be smaller.
+        group_size (int): Neighbouring blocks per all-reduce; the last may be fewer.
+        ranks (ProcessGroup | None): Those to average over. Defaults to None, all.
     """
 
-    def __init__(self, num_blocks: int, group_size: int):
+    def __init__(self, num_blocks: int, group_size: int, ranks: dist.ProcessGroup | None = None):
         self.num_blocks = num_blocks
         self.group_size = group_size
+        self.ranks = ranks
         self._pending: list[tuple[nn.Module, OptimWrapper]] = []
         self._done = 0
 
@@ -37,7 +38,7 @@ class FlatReduction:
         if all(wrapper.should_update() for _, wrapper in self._pending):
             blocks = [block for block, _ in self._pending]
             grads = [p.grad for block in blocks for p in block.parameters()]
-            average_over_ranks([grad for grad in grads if grad is not None])
+            average_over_ranks([grad for grad in grads if grad is not None], self.ranks)
             for _, wrapper in self._pending:
                 wrapper.step()
                 wrapper.zero_grad()
@@ -47,12 +48,7 @@ class FlatReduction:
 def average_over_ranks(
     tensors: Iterable[torch.Tensor], ranks: dist.ProcessGroup | None = None
 ) -> None:
-    """Replace tensors by their mean over ranks, one all-reduce per dtype.
-
-    Args:
-        tensors (Iterable[Tensor]): Floating ones, the same on all ranks.
-        ranks (ProcessGroup | None): Those to average over. Defaults to None, all.
-    """
+    """Replace floating tensors by their mean over ranks, None for all; one all-reduce per dtype."""
     by_type: dict[torch.dtype, list[torch.Tensor]] = {}
     for tensor in tensors:
         by_type.setdefault(tensor.dtype, []).append(tensor)

@@ -8,14 +8,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mman.models.classifiers import LocalBlock
 from mman.registry import MODEL_WRAPPERS
-from mman.utils import UserError
+from mman.utils import UserError, integer_from
 
 from ..optim import BlockOptimWrapperDict
 from .flat_reduction import FlatReduction, average_over_ranks
+from .local_wrapper import LocalWrapper
 
 
 @MODEL_WRAPPERS.register_module()
-class LocalDistributedDataParallel(nn.Module):
+class LocalDistributedDataParallel(LocalWrapper):
     """Data-parallel training of local blocks, exact in every iteration.
 
     Every block is reduced on its own, between its backward pass and its
@@ -51,14 +52,8 @@ class LocalDistributedDataParallel(nn.Module):
         blocks_per_reduction: int = 1,
         bucket_cap_mb: float | None = None,
     ):
-        super().__init__()
-        if reducer not in ('ddp', 'flat'):
-            raise UserError(f"model_wrapper_cfg.reducer={reducer!r} should be 'ddp' or 'flat'")
-        if not isinstance(blocks_per_reduction, int) or blocks_per_reduction < 1:
-            raise UserError(
-                f'model_wrapper_cfg.blocks_per_reduction={blocks_per_reduction!r} should be an '
-                'integer from 1'
-            )
+        super().__init__(module, reducer)
+        integer_from(1, 'model_wrapper_cfg.blocks_per_reduction', blocks_per_reduction)
         if reducer == 'ddp' and blocks_per_reduction > 1:
             raise UserError(
                 f'model_wrapper_cfg.blocks_per_reduction={blocks_per_reduction} needs '
@@ -66,13 +61,6 @@ class LocalDistributedDataParallel(nn.Module):
             )
         if reducer == 'flat' and bucket_cap_mb is not None:
             raise UserError(f"model_wrapper_cfg.bucket_cap_mb={bucket_cap_mb} needs reducer='ddp'")
-        if not hasattr(module, 'train_blocks'):
-            raise UserError(
-                f'LocalDistributedDataParallel wraps a LocalImageClassifier, not '
-                f'{type(module).__name__}: drop model_wrapper_cfg to train it as usual'
-            )
-        self.module = module
-        self.reducer = reducer
         self.blocks_per_reduction = blocks_per_reduction
         self.bucket_cap_mb = bucket_cap_mb
         # In a tuple, hence not part of the module tree.
@@ -106,18 +94,6 @@ class LocalDistributedDataParallel(nn.Module):
             yield
         finally:
             self._reducing = before
-
-    def val_step(self, data: dict | tuple | list) -> list:
-        """Predictions of the wrapped model."""
-        return self.module.val_step(data)
-
-    def test_step(self, data: dict | tuple | list) -> list:
-        """Predictions of the wrapped model."""
-        return self.module.test_step(data)
-
-    def forward(self, *args, **kwargs):
-        """Forward of the wrapped model, which refuses end-to-end training."""
-        return self.module(*args, **kwargs)
 
     @torch.no_grad()
     def sync_buffers(self) -> None:

@@ -3,27 +3,28 @@ from functools import cached_property
 
 import torch
 import torch.distributed as dist
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapperDict
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mman.models.aux_heads import MomentumAuxHead
 from mman.models.classifiers import LocalBlock
 from mman.registry import MODEL_WRAPPERS
-from mman.utils import UserError
+from mman.utils import UserError, integer_from
 
-from ..pipeline.gather import gather_training_state, share_blocks
+from ..pipeline.gather import share_blocks
 from ..pipeline.link import Downstream, Upstream
 from ..pipeline.mesh import PipelineMesh
 from ..pipeline.momentum import average_into, averaging_head
 from ..pipeline.partition import balanced_cuts, checked_cuts, spans
 from ..pipeline.stage import Stage
 from ..pipeline.survey import BlockSurvey, check_blocks, edges_with_images, survey_blocks
-from .flat_reduction import average_over_ranks
+from .flat_reduction import FlatReduction, average_over_ranks
+from .local_wrapper import LocalWrapper
 
 
 @MODEL_WRAPPERS.register_module()
-class LocalPipelineParallel(nn.Module):
+class LocalPipelineParallel(LocalWrapper):
     """Training of local blocks in stages, each in processes of its own.
 
     Stage i trains its blocks on batch t while stage i + 1 trains on what stage
@@ -64,17 +65,9 @@ class LocalPipelineParallel(nn.Module):
         depth: int = 2,
         reducer: str = 'ddp',
     ):
-        super().__init__()
-        if not hasattr(module, 'train_some'):
-            raise UserError(
-                f'LocalPipelineParallel wraps a LocalImageClassifier, not '
-                f'{type(module).__name__}: drop model_wrapper_cfg to train it as usual'
-            )
-        for key, value in (('stages', stages), ('depth', depth)):
-            if type(value) is not int or value < 1:
-                raise UserError(f'model_wrapper_cfg.{key}={value!r} should be an integer from 1')
-        if reducer not in ('ddp', 'flat'):
-            raise UserError(f"model_wrapper_cfg.reducer={reducer!r} should be 'ddp' or 'flat'")
+        super().__init__(module, reducer)
+        integer_from(1, 'model_wrapper_cfg.stages', stages)
+        integer_from(1, 'model_wrapper_cfg.depth', depth)
         if stages > module.num_blocks:
             raise UserError(
                 f'model_wrapper_cfg.stages={stages} is more than the {module.num_blocks} blocks '
@@ -85,11 +78,9 @@ class LocalPipelineParallel(nn.Module):
                 f'model.train_blocks={list(module.trained_blocks)} cannot be trained in a '
                 'pipeline, whose stages all train: leave it out, or drop model_wrapper_cfg'
             )
-        self.module = module
         self.stages = stages
         self.cuts = None if cuts is None else checked_cuts(cuts, stages, module.num_blocks)
         self.depth = depth
-        self.reducer = reducer
         self.stage: Stage | None = None
         self.block_spans: list[range] = []
         self._shared = True
@@ -102,9 +93,7 @@ class LocalPipelineParallel(nn.Module):
     def prepare(self, optim_wrapper: OptimWrapperDict, capacity: int) -> None:
         """Lay the blocks on the stages; all ranks call it, when the weights are there.
 
-        Args:
-            optim_wrapper (OptimWrapperDict): One wrapper per block.
-            capacity (int): The most images of a batch, if known, else 0.
+        ``capacity`` is the most images of a batch, if known, else 0.
 
         Raises:
             UserError: If the blocks cannot be trained in a pipeline.
@@ -132,12 +121,15 @@ class LocalPipelineParallel(nn.Module):
             average = None if head is None else list(head.momentum_unit.parameters())
             downstream = Downstream(mesh, device, self.depth, capacity, average)
         views = blocks[own.start : own.stop]
+        update = None
+        if self.reducer == 'flat' and mesh.replicas > 1:
+            update = FlatReduction(len(views), 1, mesh.data_group)
         self.stage = Stage(
             self.module,
             mesh,
             own,
             self._trained(views),
-            self._update(),
+            update,
             optim_wrapper,
             upstream,
             downstream,
@@ -157,13 +149,9 @@ class LocalPipelineParallel(nn.Module):
     ) -> list[tuple[MomentumAuxHead, LocalBlock]]:
         """Take over the averages whose two ends are in two processes.
 
-        Args:
-            pairs (Sequence): The heads, each with the block that it averages.
-            decay (Callable): m of the current iteration.
-            timing (str): 'post_step' or 'pre_step'.
-
-        Returns:
-            list: The pairs that this process has both ends of.
+        Of the heads, each with the block that it averages, those come back that this
+        process has both ends of. ``decay`` gives m of the current iteration, ``timing`` is
+        as in MomentumUpdateHook.
         """
         self._check_prepared()
         own, stage = self.block_spans[self.mesh.stage], self.stage
@@ -179,10 +167,7 @@ class LocalPipelineParallel(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """One iteration of this stage; see LocalImageClassifier.
 
-        Args:
-            data (dict | tuple | list | None): A batch, for the first stage; others
-                are given none.
-            optim_wrapper (OptimWrapperDict): One wrapper per block.
+        Stages but the first are given no batch.
 
         Raises:
             UserError: If no hook has prepared it.
@@ -208,10 +193,6 @@ class LocalPipelineParallel(nn.Module):
             share_blocks(self.mesh, owned)
         self._shared = True
 
-    def training_state(self, optim_wrapper: OptimWrapperDict, schedulers: dict | None) -> dict:
-        """The training state of all blocks, brought together; all ranks call it."""
-        return gather_training_state(self.mesh, self.own_blocks, optim_wrapper, schedulers)
-
     @torch.no_grad()
     def sync_buffers(self) -> None:
         """Average the floating buffers of this stage over its replicas, as with one stage."""
@@ -220,18 +201,6 @@ class LocalPipelineParallel(nn.Module):
                 (b for v in self.own_blocks for b in v.buffers() if b.is_floating_point()),
                 self.mesh.data_group,
             )
-
-    def val_step(self, data: dict | tuple | list) -> list:
-        """Predictions of the wrapped model."""
-        return self.module.val_step(data)
-
-    def test_step(self, data: dict | tuple | list) -> list:
-        """Predictions of the wrapped model."""
-        return self.module.test_step(data)
-
-    def forward(self, *args, **kwargs):
-        """Forward of the wrapped model, which refuses end-to-end training."""
-        return self.module(*args, **kwargs)
 
     def _check_prepared(self) -> None:
         if self.stage is None:
@@ -259,17 +228,3 @@ class LocalPipelineParallel(nn.Module):
             DistributedDataParallel(view, broadcast_buffers=False, process_group=group)
             for view in views
         ]
-
-    def _update(self) -> Callable[[LocalBlock, OptimWrapper, torch.Tensor], None]:
-        if self.reducer == 'flat' and self.mesh.replicas > 1:
-            return self._reduce_and_step
-        return lambda view, wrapper, loss: wrapper.update_params(loss)
-
-    def _reduce_and_step(self, view: LocalBlock, wrapper: OptimWrapper, loss: torch.Tensor) -> None:
-        """Backward pass, one all-reduce over the replicas, and step."""
-        wrapper.backward(wrapper.scale_loss(loss))
-        if wrapper.should_update():
-            grads = [p.grad for p in view.parameters() if p.grad is not None]
-            average_over_ranks(grads, self.mesh.data_group)
-            wrapper.step()
-            wrapper.zero_grad()

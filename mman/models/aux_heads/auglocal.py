@@ -8,7 +8,7 @@ from mmengine.model import initialize
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils import UserError, integer_from, should_be
 
 from ..splitters.rebuild import copy_unit, rebuild_unit
 from .base import AuxHead
@@ -72,11 +72,10 @@ class AugLocalAuxHead(AuxHead):
         init_cfg: dict | list | None = None,
     ):
         super().__init__(context, init_cfg)
-        if type(depth) is not int or depth < 1:
-            raise UserError(f'depth={depth!r} of AugLocalAuxHead should be an integer from 1 on')
-        if not isinstance(tau, Real) or isinstance(tau, bool) or not 0 <= tau <= 1:
-            raise UserError(f'tau={tau!r} of AugLocalAuxHead should be a number from 0 to 1')
         (self.weight,) = loss_weights(context, weight=weight)
+        integer_from(1, 'depth', depth, self)
+        if not isinstance(tau, Real) or isinstance(tau, bool) or not 0 <= tau <= 1:
+            raise should_be('tau', tau, 'a number from 0 to 1', self)
         if context.is_vector:
             raise UserError(
                 f'block {context.index} gives vectors {context.feature_shape}, and AugLocalAuxHead '
@@ -135,8 +134,8 @@ def picked_units(end: int, remaining: int, depth: int) -> list[int]:
         depth (int): How many to pick, d.
 
     Returns:
-        list[int]: ``round(l + (L - l - 1) / d * i)`` for i = 1 ... d, the last
-        unit included; all that remain if they are not more than d.
+        list[int]: ``round(l + (L - l - 1) / d * i)`` for i = 1 ... d; all that
+        remain if they are not more than d.
     """
     if remaining <= depth:
         return list(range(end + 1, end + 1 + remaining))
@@ -144,12 +143,7 @@ def picked_units(end: int, remaining: int, depth: int) -> list[int]:
 
 
 def _copies(context: BlockContext, picks: Sequence[int]) -> list[nn.Module]:
-    """Copies of units so that each takes what the one before gives.
-
-    Args:
-        context (BlockContext): Where the head stands.
-        picks (Sequence[int]): Which of the units that follow, from 1.
-    """
+    """Copies of the picked next units, from 1, so that each takes what the one before gives."""
     inputs = [context.feature_shape, *(unit.output_shape for unit in context.next_units)]
     shape, copies = context.feature_shape, []
     for pick in picks:

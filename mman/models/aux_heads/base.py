@@ -68,13 +68,7 @@ class AuxHead(BaseModule, metaclass=ABCMeta):
         """
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Scores of the classes, which make the block an early exit.
-
-        Args:
-            features (Tensor): Output of the block, (N, *context.feature_shape).
-
-        Returns:
-            Tensor: (N, num_classes), before softmax.
+        """Scores of the classes before softmax, (N, num_classes): the block is an early exit.
 
         Raises:
             UserError: If the head has no classifier.

@@ -157,11 +157,7 @@ class LocalBatch:
         raise AttributeError(f'the LocalBatch has no {name}{hint}')
 
     def for_block(self, block_input: torch.Tensor) -> 'LocalBatch':
-        """The batch as the head of one block sees it; all else is shared.
-
-        Args:
-            block_input (Tensor): What the block was given, detached, (N, ...).
-        """
+        """The batch as the head of one block sees it, given ``block_input`` (N, ...), detached."""
         batch = copy.copy(self)
         batch.block_input = block_input
         return batch

@@ -3,7 +3,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils import one_of
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
@@ -43,15 +43,14 @@ class DGLAuxHead(AuxHead):
     ):
         super().__init__(context, init_cfg)
         (self.weight,) = loss_weights(context, weight=weight)
+        one_of('variant', variant, ('dgl', 'manpp'), self)
         channels, height, width = context.map_shape
         if variant == 'dgl':
             pool = (-(-height // 4), -(-width // 4))
             conv, grid, hidden = channels, 2, [4 * channels] * 2
-        elif variant == 'manpp':
+        else:
             pool = (8, 8)
             conv, grid, hidden = 128, 1, [512] * 3
-        else:
-            raise UserError(f"variant={variant!r} of DGLAuxHead should be 'dgl' or 'manpp'")
         self.pool = nn.AdaptiveAvgPool2d(pool)
         self.head = nn.Sequential(
             *_convolutions(channels, conv),

@@ -85,11 +85,7 @@ class FeatureReconstructionAuxHead(AuxHead):
 
 
 def _check_shapes(context: BlockContext, on_map: bool) -> None:
-    """Refuse what cannot be rebuilt.
-
-    Raises:
-        UserError: If the features are no map or tokens, or their tokens are not those of the input.
-    """
+    """Refuse features that are no map or tokens, or whose tokens are not those of the input."""
     given, shape = context.block_input_shape, context.feature_shape
     fits = context.map_shape if on_map or context.is_vector else given[:-1] == shape[:-1]
     if not fits:

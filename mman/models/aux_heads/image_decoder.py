@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-ORDERS = ('factored', 'resize_first', 'conv_first')
-
 
 class ResizedConv2d(nn.Conv2d):
     """A convolution of the bilinearly resized input (``align_corners=True``).

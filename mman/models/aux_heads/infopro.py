@@ -5,12 +5,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils import UserError, one_of, should_be
 
 from ..losses import SupConLoss
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
-from .image_decoder import ORDERS, ImageDecoder, ImageNetDecoder
+from .image_decoder import ImageDecoder, ImageNetDecoder
 from .loss_weight import LossWeight, loss_weights
 
 _HE = dict(type='Kaiming', layer='Conv2d')
@@ -102,16 +102,10 @@ class InfoProAuxHead(_InfoPro):
         decoder: str = 'factored',
         init_cfg: dict | list | None = _HE,
     ):
-        if task_loss not in ('cross_entropy', 'contrast'):
-            raise UserError(
-                f"task_loss={task_loss!r} of InfoProAuxHead should be 'cross_entropy' or 'contrast'"
-            )
-        if decoder not in ORDERS:
-            raise UserError(
-                f'decoder={decoder!r} of InfoProAuxHead should be one of {", ".join(ORDERS)}'
-            )
+        one_of('task_loss', task_loss, ('cross_entropy', 'contrast'), self)
+        one_of('decoder', decoder, ('factored', 'resize_first', 'conv_first'), self)
         if not widen > 0:
-            raise UserError(f'widen={widen} of InfoProAuxHead should be above 0')
+            raise should_be('widen', widen, 'above 0', self)
         super().__init__(context, reconstruction_weight, task_weight, init_cfg)
         channels, contrast = context.map_shape[0], task_loss == 'contrast'
         self.has_classifier = bool(self.task_weight) and not contrast
@@ -154,11 +148,7 @@ class InfoProImageNetAuxHead(_InfoPro):
         decoder: str = 'factored',
         init_cfg: dict | list | None = _HE,
     ):
-        if decoder not in ('factored', 'resize_first'):
-            raise UserError(
-                f"decoder={decoder!r} of InfoProImageNetAuxHead should be 'factored' or "
-                "'resize_first'"
-            )
+        one_of('decoder', decoder, ('factored', 'resize_first'), self)
         super().__init__(context, reconstruction_weight, task_weight, init_cfg)
         shape = context.map_shape
         self.has_classifier = bool(self.task_weight)

@@ -4,7 +4,7 @@ from mmcv.cnn import build_norm_layer
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils import UserError, true_or_false
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
@@ -24,11 +24,9 @@ class LinearAuxHead(AuxHead):
 
     Args:
         context (BlockContext): Where the head stands.
-        norm (dict | None): Config of a norm layer of the pooled features, as
-            ``dict(type='LN')``. Defaults to None.
+        norm (dict | None): Of the pooled features. Defaults to None.
         bias (bool): Of the linear layer. Defaults to True.
-        weight (float | list | dict): Weight of the loss, see
-            :func:`.loss_weight.loss_weight`. Defaults to 1.0.
+        weight (float | list | dict): See :func:`.loss_weight.loss_weight`. Defaults to 1.0.
         init_cfg (dict | list | None): Defaults to None, torch's own.
     """
 
@@ -43,9 +41,8 @@ class LinearAuxHead(AuxHead):
         init_cfg: dict | list | None = None,
     ):
         super().__init__(context, init_cfg)
-        if not isinstance(bias, bool):
-            raise UserError(f'bias={bias!r} of LinearAuxHead should be True or False')
         (self.weight,) = loss_weights(context, weight=weight)
+        true_or_false('bias', bias, self)
         self.norm = nn.Identity() if norm is None else _norm(norm, context.channels)
         self.fc = nn.Linear(context.channels, context.num_classes, bias)
 
@@ -59,11 +56,7 @@ class LinearAuxHead(AuxHead):
 
 
 def _norm(cfg: dict, channels: int) -> nn.Module:
-    """mmcv's norm layer of a config.
-
-    Raises:
-        UserError: If it cannot be built.
-    """
+    """mmcv's norm layer of a config."""
     try:
         return build_norm_layer(dict(cfg), channels)[1]
     except Exception as error:

@@ -6,7 +6,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils import UserError, one_of
 from mman.utils.build import build_strict
 
 from .base import AuxHead
@@ -64,13 +64,9 @@ class MomentumAuxHead(AuxHead):
         init_cfg: dict | list | None = None,
     ):
         super().__init__(context, init_cfg)
-        if mix not in ('sum', 'scaled'):
-            raise UserError(f"mix={mix!r} of MomentumAuxHead should be 'sum' or 'scaled'")
-        for key, value in (('momentum_init', momentum_init), ('bias_init', bias_init)):
-            if value not in ('source', 'random'):
-                raise UserError(
-                    f"{key}={value!r} of MomentumAuxHead should be 'source' or 'random'"
-                )
+        one_of('mix', mix, ('sum', 'scaled'), self)
+        one_of('momentum_init', momentum_init, ('source', 'random'), self)
+        one_of('bias_init', bias_init, ('source', 'random'), self)
         remaining = len(context.next_units)
         if type(bias_units) is not int or not 1 <= bias_units <= remaining:
             raise UserError(
@@ -142,9 +138,10 @@ class MomentumAuxHead(AuxHead):
     def loss(self, features: torch.Tensor, batch: LocalBatch) -> dict[str, torch.Tensor]:
         """The host head's losses on the mixed features; see :meth:`AuxHead.loss`.
 
+        The head must have been started, so that something keeps the average.
+
         Raises:
-            RuntimeError: If :meth:`start` was not called, so that nothing
-                would keep the average. On fake tensors nothing is trained.
+            RuntimeError: If it was not, unless on fake tensors.
         """
         if not self.started and not isinstance(features, FakeTensor):
             raise RuntimeError(
@@ -157,12 +154,8 @@ class MomentumAuxHead(AuxHead):
     def start(self, *sources: nn.Module) -> None:
         """Make the units whose init is 'source' equal to it, once.
 
-        Call it after weights are initialised, loaded or resumed; one that was
-        started before copies nothing, so a resumed run goes on where it was.
-
-        Args:
-            *sources (nn.Module): The units after the block, in order, the first
-                of the next block before others; as many as :attr:`num_sources`.
+        Call it after weights are initialised, loaded or resumed, with the units after the
+        block in order, :attr:`num_sources` of them; one that was started before copies nothing.
         """
         if self.num_updates < 0:
             self.num_updates.zero_()

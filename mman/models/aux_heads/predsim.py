@@ -3,7 +3,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils import integer_from, true_or_false
 
 from .base import AuxHead
 from .context import BlockContext, LocalBatch
@@ -60,15 +60,8 @@ class PredSimAuxHead(AuxHead):
         init_cfg: dict | list | None = _INIT,
     ):
         super().__init__(context, init_cfg)
-        if not isinstance(similarity_std, bool):
-            raise UserError(
-                f'similarity_std={similarity_std!r} of PredSimAuxHead should be True or False'
-            )
-        if type(pooled_features) is not int or pooled_features < 1:
-            raise UserError(
-                f'pooled_features={pooled_features!r} of PredSimAuxHead should be an integer from '
-                '1 on'
-            )
+        true_or_false('similarity_std', similarity_std, self)
+        integer_from(1, 'pooled_features', pooled_features, self)
         self.similarity_weight, self.prediction_weight = loss_weights(
             context, similarity_weight=similarity_weight, prediction_weight=prediction_weight
         )

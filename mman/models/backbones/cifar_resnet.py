@@ -4,7 +4,7 @@ from mmpretrain.models.backbones import ResNet_CIFAR
 from mmpretrain.models.backbones.resnet import BasicBlock, ResLayer
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils import one_of, should_be
 
 
 @MODELS.register_module()
@@ -39,12 +39,9 @@ class CIFARResNet(ResNet_CIFAR):
         zero_init_residual: bool = False,
         **kwargs,
     ):
-        if depth not in self.arch_settings:
-            raise UserError(f'depth={depth} of CIFARResNet should be one of 20, 32, 44, 56, 110')
+        one_of('depth', depth, self.arch_settings, self)
         if len(widths) != 4 or not all(type(width) is int and width > 0 for width in widths):
-            raise UserError(
-                f'widths={widths} of CIFARResNet should be integers above 0: (stem, stage 1, 2, 3)'
-            )
+            raise should_be('widths', widths, 'integers above 0: (stem, stage 1, 2, 3)', self)
         self.widths = tuple(widths)
         super().__init__(
             depth,

@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils import integer_from, should_be
 
 
 @MODELS.register_module()
@@ -43,12 +43,11 @@ class MLP(BaseModule):
         init_cfg: dict | list | None = None,
     ):
         super().__init__(init_cfg)
-        if type(in_features) is not int or in_features < 1:
-            raise UserError(f'in_features={in_features!r} of MLP should be an integer from 1 on')
+        integer_from(1, 'in_features', in_features, self)
         if not widths or not all(type(width) is int and width > 0 for width in widths):
-            raise UserError(f'widths={widths!r} of MLP should be one or more integers above 0')
+            raise should_be('widths', widths, 'one or more integers above 0', self)
         if not isinstance(dropout, Real) or isinstance(dropout, bool) or not 0 <= dropout < 1:
-            raise UserError(f'dropout={dropout!r} of MLP should be a number from 0 to below 1')
+            raise should_be('dropout', dropout, 'a number from 0 to below 1', self)
         starts = [nn.Flatten(), *(_dropout(dropout) for _ in widths[1:])]
         inputs = [in_features, *widths[:-1]]
         self.layers = nn.ModuleList(

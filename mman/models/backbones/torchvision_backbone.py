@@ -1,4 +1,3 @@
-import difflib
 from typing import Any
 
 import torch
@@ -7,7 +6,7 @@ from torch import nn
 from torchvision import models
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils.errors import UserError, did_you_mean
 
 _RESNET = ('conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2', 'layer3', 'layer4')
 _GOOGLENET = (
@@ -107,9 +106,7 @@ def _built(name: str, kwargs: dict) -> nn.Module:
     where = f'model.backbone.name={name!r}'
     known = models.list_models(module=models)
     if name not in known:
-        close = difflib.get_close_matches(str(name), known, n=1)
-        hint = f'; did you mean {close[0]!r}?' if close else ''
-        raise UserError(f'{where} is no classifier of torchvision{hint}')
+        raise UserError(f'{where} is no classifier of torchvision{did_you_mean(name, known)}')
     if kwargs.get('weights') is not None:
         raise UserError(
             f'model.backbone.weights={kwargs["weights"]!r} would be downloaded: leave it out and '

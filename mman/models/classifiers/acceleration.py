@@ -5,45 +5,13 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from mman.utils import UserError
-
 from ..aux_heads import AuxHead
 
 MEMORY_FORMATS = dict(contiguous=torch.contiguous_format, channels_last=torch.channels_last)
 
-# Of torch.compile, what a config may choose.
-_COMPILE_KEYS = ('backend', 'dynamic', 'fullgraph', 'mode', 'options')
 # torch gives a function up, and runs it as it is, after this many graphs; every
 # unit and network goes through the same function, and every shape needs one.
 _GRAPHS = 256
-
-
-def checked_memory_format(name: str) -> torch.memory_format:
-    """The memory format of a name.
-
-    Raises:
-        UserError: If there is none.
-    """
-    if name not in MEMORY_FORMATS:
-        raise UserError(
-            f'model.memory_format={name!r} should be one of {", ".join(MEMORY_FORMATS)}'
-        )
-    return MEMORY_FORMATS[name]
-
-
-def check_compile_options(options: Mapping | None) -> None:
-    """Refuse what ``torch.compile`` would not take.
-
-    Raises:
-        UserError: If it is no dict, or has an unknown key.
-    """
-    if options is not None and (
-        not isinstance(options, Mapping) or not set(options) <= set(_COMPILE_KEYS)
-    ):
-        raise UserError(
-            f'model.compile={options!r} should be None or a dict with keys out of '
-            f'{", ".join(_COMPILE_KEYS)}, the arguments of torch.compile'
-        )
 
 
 def compile_modules(modules: Iterable[nn.Module], options: Mapping) -> None:

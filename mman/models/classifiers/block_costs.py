@@ -16,7 +16,7 @@ from ..recompute import Recompute
 from ..splitters.adapters import find_adapter
 from ..splitters.unit import Unit
 from .build import aux_head_at, neck_and_head
-from .head_check import placeholder_batch
+from .checks import placeholder_batch
 from .local_block import neck_and_head_loss
 
 
@@ -80,9 +80,8 @@ class BlockCosts:
     def peak(self, start: int, end: int) -> int:
         """Peak bytes of one block from unit ``start`` to ``end``.
 
-        Counted are its input, activations, gradients, its output, which the
-        next block is given, and the images. Parameters and optimizer are not:
-        they are alive whichever block runs.
+        Counted are its input, activations, gradients, output and the images. Parameters
+        and optimizer are not: they are alive whichever block runs.
         """
         costs = self._span(start, end)
         head, output = self.head(start, end), costs[-1].output

@@ -8,11 +8,9 @@ _HEADERS = ('block', 'units', 'output shape', 'parameters', 'aux head', 'aux par
 
 
 def block_table(model: nn.Module) -> str:
-    """A text table of the local blocks of a LocalImageClassifier.
+    """A text table of the local blocks of a LocalImageClassifier, one row each.
 
-    One row per block: its first and last unit and how many there are, the
-    shape of its output, its trainable parameters, and its aux head with the
-    head's trainable parameters (and the frozen ones of a momentum unit).
+    Parameters are the trainable ones, with the frozen ones of a momentum unit beside them.
     """
     rows = [_HEADERS]
     for k, units in enumerate(model.block_units):
@@ -20,13 +18,14 @@ def block_table(model: nn.Module) -> str:
         span = units[0].name if len(units) == 1 else f'{units[0].name} - {units[-1].name}'
         is_last = k == model.num_blocks - 1
         head = model.head if is_last else model.aux_heads[k]
+        host = f' > {type(head.host).__name__}' if hasattr(head, 'host') else ''
         rows.append(
             (
                 str(k),
                 f'{span} ({len(units)})',
                 ' x '.join(map(str, units[-1].final_shape)),
                 _count(parameters),
-                f'(head) {type(head).__name__}' if is_last else _head_name(head),
+                f'(head) {type(head).__name__}' if is_last else type(head).__name__ + host,
                 _count(head.parameters()),
             )
         )
@@ -40,8 +39,3 @@ def _count(parameters: Iterable[nn.Parameter]) -> str:
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     frozen = sum(p.numel() for p in parameters if not p.requires_grad)
     return f'{trained:,}' + (f' (+{frozen:,} frozen)' if frozen else '')
-
-
-def _head_name(head: nn.Module) -> str:
-    host = getattr(head, 'host', None)
-    return type(head).__name__ + (f' > {type(host).__name__}' if host is not None else '')

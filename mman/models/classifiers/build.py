@@ -25,17 +25,7 @@ def build_aux_heads(
     aux_head: dict | Sequence[dict] | None,
     block_units: Sequence[Sequence[Unit]],
 ) -> list[AuxHead]:
-    """The K - 1 heads of a split.
-
-    Args:
-        classifier (LocalImageClassifier): With its backbone.
-        aux_head (dict | Sequence[dict] | None): ``model.aux_head``.
-        block_units (Sequence[Sequence[Unit]]): The units of every block.
-
-    Raises:
-        UserError: If the config has none, too few or too many, or one cannot
-            be built.
-    """
+    """The K - 1 heads of a split, from ``model.aux_head``, which must fit it."""
     num_blocks, count = len(block_units), len(block_units) - 1
     if count and aux_head is None:
         raise UserError(
@@ -85,11 +75,9 @@ def aux_head_at(
 
 
 def build_local_blocks(classifier: nn.Module) -> tuple[LocalBlock, ...]:
-    """The K blocks over the modules that the classifier has now, recomputed and compiled.
+    """The K blocks over the modules that the classifier has now.
 
-    Args:
-        classifier (LocalImageClassifier): Its ``recompute`` and
-            ``compile_options`` are applied to its modules, in place.
+    Its ``recompute`` and ``compile_options`` are applied to these modules, in place.
     """
     *inner, last = [
         [unit.within(classifier.backbone) for unit in units] for units in classifier.block_units

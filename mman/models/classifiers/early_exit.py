@@ -9,11 +9,7 @@ from mman.utils import UserError
 
 
 def exit_blocks(model: nn.Module) -> list[int]:
-    """Blocks after which classes can be predicted, the last one always.
-
-    Args:
-        model (LocalImageClassifier): The model.
-    """
+    """Blocks of a local classifier after which classes can be predicted, the last one always."""
     blocks = [k for k, head in enumerate(model.aux_heads) if head.has_classifier]
     return [*blocks, model.num_blocks - 1]
 
@@ -48,12 +44,7 @@ def exit_logits(
 
 
 def check_exits(model: nn.Module, blocks: Iterable[int], where: str = '') -> None:
-    """Refuse blocks that are no exits.
-
-    Args:
-        model (nn.Module): Any model.
-        blocks (Iterable[int]): As for :func:`exit_logits`.
-        where (str): Put before the error. Defaults to ''.
+    """Refuse blocks that are no exits, of any model; ``where`` is put before the error.
 
     Raises:
         UserError: If one is not; names those that are.

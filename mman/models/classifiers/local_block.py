@@ -22,11 +22,11 @@ class LocalBlock(nn.Module):
     Args:
         index (int): Position of the block, from 0.
         units (Sequence[Unit]): Its units.
-        loss_modules (dict[str, nn.Module]): The modules of its loss (the aux
-            head, or the classifier's neck and head), by name in the classifier.
+        loss_modules (dict[str, nn.Module]): Of its loss, by name in the classifier.
         loss (Callable): ``loss(features, batch)`` gives a dict of losses.
 
     Attributes:
+        layers (tuple[nn.Module, ...]): The units as they are called in training.
         on_output (Callable | None): Called with the detached output before the
             loss is computed, for whoever passes it on early. Defaults to None.
     """
@@ -44,7 +44,7 @@ class LocalBlock(nn.Module):
         self.index = index
         self.units = tuple(units)
         # In a tuple, hence not registered a second time.
-        self._layers = tuple(unit.module_with_output for unit in units)
+        self.layers = tuple(unit.module_with_output for unit in units)
         self._loss = loss
         for unit in units:
             for path, part in unit.all_parts.items():
@@ -58,24 +58,14 @@ class LocalBlock(nn.Module):
         return f'block{self.index}'
 
     @property
-    def layers(self) -> tuple[nn.Module, ...]:
-        """The modules of the units, as they are called in training."""
-        return self._layers
-
-    @property
     def first_unit(self) -> nn.Module:
         """The unit that the previous block's MomentumAuxHead copies."""
         return self.units[0].module
 
     def forward(self, x: torch.Tensor, batch: LocalBatch) -> tuple[torch.Tensor, Losses]:
-        """Output for the next block, detached, and the losses of this one.
-
-        Args:
-            x (Tensor): Detached output of the previous block, or the images.
-            batch (LocalBatch): The training batch.
-        """
+        """Output for the next block, detached, and the losses of this one."""
         batch = batch.for_block(x)
-        for layer in self._layers:
+        for layer in self.layers:
             x = layer(x)
         if self.on_output is not None:
             self.on_output(x.detach())
@@ -84,19 +74,13 @@ class LocalBlock(nn.Module):
     @torch.no_grad()
     def rest(self, x: torch.Tensor) -> torch.Tensor:
         """Output for the next block of one that does not train: no graph, no loss."""
-        for layer in self._layers:
+        for layer in self.layers:
             x = layer(x)
         return x
 
 
 def neck_and_head_loss(modules: Sequence[nn.Module], x: torch.Tensor, batch: LocalBatch) -> Losses:
-    """Losses of a classifier's head, its neck before it if it has one.
-
-    Args:
-        modules (Sequence[nn.Module]): (neck, head) or (head,).
-        x (Tensor): What the backbone returns, (N, C, H, W).
-        batch (LocalBatch): The training batch.
-    """
+    """Losses of (neck, head) or (head,) on what the backbone returns, (N, C, H, W)."""
     *necks, head = modules
     features = (x,)
     for neck in necks:

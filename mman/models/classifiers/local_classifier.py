@@ -1,41 +1,36 @@
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from mmengine.model import ModuleList
-from mmengine.optim import OptimWrapper, OptimWrapperDict
-from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.registry import MODELS, TASK_UTILS
-from mman.utils import UserError
+from mman.utils import UserError, dict_at, one_of, true_or_false
 from mman.utils.build import build_strict
 from mman.utils.build_errors import short
-from mman.utils.saved_on_host import SavedOnHost
+from mman.utils.signature import check_keys
 
-from ..aux_heads import LocalBatch
 from ..recompute import Recompute
-from .acceleration import check_compile_options, checked_memory_format
+from .acceleration import MEMORY_FORMATS
 from .block_costs import BlockCosts
 from .build import build_aux_heads, build_local_blocks, neck_and_head
 from .checks import (
-    check_inputs,
+    check_aux_heads,
+    check_neck_and_head,
     check_recompute,
     checked_input_shape,
     checked_num_classes,
     checked_train_blocks,
 )
 from .early_exit import check_exits, exit_logits
-from .head_check import check_aux_heads, check_neck_and_head
 from .local_block import LocalBlock, Losses
-from .prefix import cached_input, has_features
-from .resting import need_images, resting_parts
+from .local_training import LocalTraining
 
 
 @MODELS.register_module()
-class LocalImageClassifier(ImageClassifier):
+class LocalImageClassifier(LocalTraining):
     """An image classifier trained block by block, each with its own loss.
 
     ``train_step`` runs every block forward, backward and through its optimizer
@@ -76,20 +71,11 @@ class LocalImageClassifier(ImageClassifier):
         save_on_cpu (bool): Whether what the backward pass needs is kept in the
             host's memory, see :class:`mman.utils.saved_on_host.SavedOnHost`.
             Defaults to False.
-        neck (dict | None): As in ImageClassifier.
-        head (dict): As in ImageClassifier; its ``num_classes`` is that of the
-            aux heads too.
-        pretrained (str | None): As in ImageClassifier. It loads what fits and
-            skips the rest, so the Runner's config has a ``pretrained`` of its own,
-            which does not: :mod:`mman.apis.pretrained`.
-        train_cfg (dict | None): As in ImageClassifier.
-        data_preprocessor (dict | None): As in ImageClassifier.
-        init_cfg (dict | None): As in ImageClassifier.
-
-    Attributes:
-        trained_blocks (tuple[int, ...]): Blocks that have an optimizer.
-        active_blocks (tuple[int, ...]): Those of them that train now, see
-            :meth:`activate`.
+        head (dict): Its ``num_classes`` is that of the aux heads too.
+        pretrained (str | None): Loads what fits and skips the rest, so the Runner's
+            config has a ``pretrained`` of its own, which does not:
+            :mod:`mman.apis.pretrained`.
+        neck, train_cfg, data_preprocessor, init_cfg: As in ImageClassifier.
 
     Raises:
         UserError: If the parts do not fit; names the key, its value and what
@@ -144,23 +130,23 @@ class LocalImageClassifier(ImageClassifier):
         check_aux_heads(self.aux_heads, self.input_shape)
         shape = self.block_units[-1][-1].final_shape
         check_neck_and_head(nn.ModuleList(neck_and_head(self)), shape, neck, head)
-        check_compile_options(compile)
+        if compile is not None:
+            check_keys(dict_at('model.compile', compile), 'model.compile', torch.compile, extra=())
         self.compile_options = compile
-        self.memory_format = checked_memory_format(memory_format)
+        one_of('model.memory_format', memory_format, MEMORY_FORMATS)
+        self.memory_format = MEMORY_FORMATS[memory_format]
         if memory_format != 'contiguous':
             self.to(memory_format=self.memory_format)
         self.trained_blocks = checked_train_blocks(train_blocks, self.num_blocks)
         self.active_blocks = self.trained_blocks
-        if resting_mode not in ('eval', 'train'):
-            raise UserError(f"model.resting_mode={resting_mode!r} should be 'eval' or 'train'")
+        one_of('model.resting_mode', resting_mode, ('eval', 'train'))
         self.resting_mode = resting_mode
         if predict_at is not None:
             check_exits(self, [predict_at], 'model.predict_at: ')
         self.predict_at = predict_at
-        for module in resting_parts(self):
+        for module in self.resting_parts():
             module.requires_grad_(False)
-        if not isinstance(save_on_cpu, bool):
-            raise UserError(f'model.save_on_cpu={save_on_cpu!r} should be True or False')
+        true_or_false('model.save_on_cpu', save_on_cpu)
         self.save_on_cpu = save_on_cpu
         self.block_losses: torch.Tensor | None = None
         self.block_terms: dict[int, Losses] = {}
@@ -186,165 +172,6 @@ class LocalImageClassifier(ImageClassifier):
         if self._local_blocks is None:
             self._local_blocks = build_local_blocks(self)
         return self._local_blocks
-
-    def train_step(
-        self, data: dict | tuple | list, optim_wrapper: OptimWrapperDict
-    ) -> dict[str, torch.Tensor]:
-        """One iteration: every block forward, backward and stepped in turn.
-
-        Args:
-            data (dict | tuple | list): A batch from the data loader.
-            optim_wrapper (OptimWrapperDict): One wrapper per block, as
-                :class:`mman.engine.optim.BlockOptimWrapperConstructor` makes.
-
-        Returns:
-            dict[str, Tensor]: For the log: ``loss`` and whatever else the
-            classifier's head reports, and for K > 1 the mean and the largest
-            of the local losses. ``block_losses`` has those of all active blocks,
-            in order; ``loss`` is of the last of these; ``block_terms`` has
-            what makes up the loss of each block that has several.
-        """
-        return self.train_blocks(self.local_blocks, data, optim_wrapper)
-
-    def train_blocks(
-        self,
-        blocks: Sequence[Callable[[torch.Tensor, LocalBatch], tuple[torch.Tensor, Losses]]],
-        data: dict | tuple | list,
-        optim_wrapper: OptimWrapperDict,
-        update: Callable[[LocalBlock, OptimWrapper, torch.Tensor], None] | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """:meth:`train_step` over given blocks, which may be wrapped ones.
-
-        Args:
-            blocks (Sequence[Callable]): The K blocks, called in order; of one
-                that rests its view is called.
-            data (dict | tuple | list): A batch from the data loader.
-            optim_wrapper (OptimWrapperDict): One wrapper per block that trains.
-            update (Callable | None): ``update(view, wrapper, loss)`` in place
-                of ``wrapper.update_params(loss)``. Defaults to None.
-
-        Raises:
-            UserError: If there is one optimizer for all blocks, or the images
-                have another shape than ``input_shape``.
-        """
-        enter = partial(self.first_input, data)
-        # Cached features are what the blocks before gave.
-        first = self.trained_blocks[0] if has_features(data) else 0
-        views = self.local_blocks[first:]
-        losses, log_vars = self.train_some(views, blocks[first:], enter, optim_wrapper, update)
-        return self.close_step(torch.stack(losses), log_vars)
-
-    def first_input(self, data: dict | tuple | list) -> tuple[torch.Tensor, LocalBatch]:
-        """What the first block and the aux heads are given of a batch of the data loader.
-
-        Of a batch of :class:`mman.datasets.CachedFeatures` it is the first block
-        that trains.
-
-        Raises:
-            UserError: If it has no labels, or images of another shape than
-                ``input_shape``.
-        """
-        if has_features(data):
-            return cached_input(self, data)
-        data = self.data_preprocessor(data, True)
-        x = data['inputs'].contiguous(memory_format=self.memory_format)
-        check_inputs(x, self.input_shape)
-        if data['data_samples'] is None:
-            raise UserError(
-                'a training batch has no labels: with an InMemoryDataset, data_preprocessor.type '
-                "should be 'BatchAugmentDataPreprocessor'"
-            )
-        return x, self.local_batch(x, data['data_samples'])
-
-    def train_some(
-        self,
-        views: Sequence[LocalBlock],
-        blocks: Sequence[Callable[[torch.Tensor, LocalBatch], tuple[torch.Tensor, Losses]]],
-        enter: Callable[[], tuple[torch.Tensor, LocalBatch]],
-        optim_wrapper: OptimWrapperDict,
-        update: Callable[[LocalBlock, OptimWrapper, torch.Tensor], None] | None = None,
-    ) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
-        """Forward, backward and step of neighbouring blocks, in turn.
-
-        Args:
-            views (Sequence[LocalBlock]): The blocks.
-            blocks (Sequence[Callable]): What is called for each of them.
-            enter (Callable): Gives what the first of them is given, and the
-                training batch. Asked here, so that no caller keeps them alive.
-            optim_wrapper (OptimWrapperDict): One wrapper per block.
-            update (Callable | None): As in :meth:`train_blocks`.
-
-        Returns:
-            tuple: The loss of every block, and what its last one reports.
-
-        Raises:
-            UserError: If there is one optimizer for all blocks.
-        """
-        if not isinstance(optim_wrapper, OptimWrapperDict):
-            raise UserError(
-                "optim_wrapper.constructor should be 'BlockOptimWrapperConstructor': every local "
-                f'block needs an optimizer, but there is one {type(optim_wrapper).__name__}'
-            )
-        x, batch = enter()
-        losses, log_vars, self.block_terms = [], {}, {}
-        last = self.active_blocks[-1]
-        for view, block in zip(views, blocks, strict=True):
-            if view.index > last:
-                break
-            if view.index not in self.active_blocks:
-                # In the precision of the others.
-                with optim_wrapper[f'block{last}'].optim_context(view):
-                    x = view.rest(x)
-                continue
-            wrapper = optim_wrapper[view.name]
-            if view is self.local_blocks[-1]:
-                batch = batch.without_images()
-            saving = SavedOnHost() if self.save_on_cpu else nullcontext()
-            with wrapper.optim_context(block), saving:
-                x, block_losses = block(x, batch)
-            loss, log_vars = self.parse_losses(block_losses)
-            if update is None:
-                wrapper.update_params(loss)
-            else:
-                update(view, wrapper, loss)
-            # Nothing of this block may stay alive while the next one runs.
-            log_vars = {key: value.detach() for key, value in log_vars.items()}
-            losses.append(loss.detach())
-            terms = {key: v for key, v in log_vars.items() if 'loss' in key and key != 'loss'}
-            if len(terms) > 1:
-                self.block_terms[view.index] = terms
-            del loss, block_losses
-        return losses, log_vars
-
-    def close_step(
-        self, block_losses: torch.Tensor, log_vars: dict[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
-        """Keep the losses of the active blocks, and add to the log what they come to."""
-        self.block_losses = block_losses
-        whole = self.active_blocks[-1] == self.num_blocks - 1
-        local = block_losses[:-1] if whole else block_losses
-        if len(local):
-            log_vars['local_loss_mean'] = local.mean()
-            log_vars['local_loss_max'] = local.max()
-        return log_vars
-
-    def train(self, mode: bool = True) -> 'LocalImageClassifier':
-        """Set the mode of all but the blocks that rest, unless their mode is 'train'."""
-        super().train(mode)
-        if self.resting_mode == 'eval':
-            for module in resting_parts(self):
-                if isinstance(module, nn.Module):
-                    module.eval()
-        return self
-
-    def activate(self, blocks: Sequence[int]) -> None:
-        """Let some of the blocks that have an optimizer train, and the others rest.
-
-        Args:
-            blocks (Sequence[int]): Out of :attr:`trained_blocks`.
-        """
-        self.active_blocks = tuple(sorted(blocks))
-        self.train(self.training)
 
     def extract_feat(self, inputs: torch.Tensor, stage: str = 'neck') -> tuple:
         """As ImageClassifier, in the model's memory format."""
@@ -375,27 +202,3 @@ class LocalImageClassifier(ImageClassifier):
                 'train_step, and do not wrap the model in one DistributedDataParallel'
             )
         return super().loss(inputs, data_samples)
-
-    def local_batch(
-        self,
-        inputs: torch.Tensor | None,
-        data_samples: Sequence[DataSample],
-        target: torch.Tensor | None = None,
-    ) -> LocalBatch:
-        """The batch with the normalisation that its images went through.
-
-        Args:
-            inputs (Tensor | None): See :class:`LocalBatch`.
-            data_samples (Sequence[DataSample]): Likewise.
-            target (Tensor | None): Likewise. Defaults to None.
-        """
-        preprocessor = self.data_preprocessor
-        normalized = preprocessor._enable_normalize
-        return LocalBatch(
-            inputs,
-            data_samples,
-            preprocessor.mean if normalized else 0.0,
-            preprocessor.std if normalized else 1.0,
-            need_images(self, self.active_blocks),
-            target,
-        )

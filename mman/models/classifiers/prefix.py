@@ -15,12 +15,9 @@ from .checks import check_inputs
 
 
 def prefix_digest(classifier: nn.Module, count: int | None = None) -> str:
-    """SHA-256, in hex, of all parameters and buffers of the first blocks.
+    """SHA-256, in hex, of all parameters and buffers of the first ``count`` blocks.
 
-    Args:
-        classifier (LocalImageClassifier): With its weights.
-        count (int | None): How many blocks. Defaults to None, those before the first
-            that trains.
+    By default those before the first that trains.
     """
     count = classifier.trained_blocks[0] if count is None else count
     digest = hashlib.sha256()
@@ -50,9 +47,6 @@ def prefix_output(
             ``start - 1`` gave of them.
         context (Callable): ``optim_context`` of the wrapper of a block that trains.
         start (int): The block to begin with. Defaults to 0.
-
-    Raises:
-        UserError: If the images have another shape than ``input_shape``.
     """
     preprocessor = classifier.data_preprocessor
     if start:
@@ -76,10 +70,8 @@ def has_features(data: Any) -> bool:
 def cached_input(classifier: nn.Module, data: dict) -> tuple[torch.Tensor, LocalBatch]:
     """What the first block that trains and the aux heads are given of a batch of features.
 
-    Args:
-        classifier (LocalImageClassifier): The model.
-        data (dict): ``features``, (N, ...); ``data_samples``; and ``inputs``, the
-            augmented images that they are of, where a head needs them.
+    ``data`` has ``features``, (N, ...); ``data_samples``; and ``inputs``, the augmented
+    images that they are of, where a head needs them.
 
     Raises:
         UserError: If no block rests before the first that trains, or the last

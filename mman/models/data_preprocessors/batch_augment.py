@@ -8,7 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils import UserError, should_be
 from mman.utils.build import build_strict
 
 from .batch_transforms import BatchTransform
@@ -42,10 +42,7 @@ class BatchAugmentDataPreprocessor(ClsDataPreprocessor):
     def __init__(self, augments: Sequence[dict] = (), **kwargs):
         super().__init__(**kwargs)
         if not isinstance(augments, list | tuple):
-            raise UserError(
-                f'data_preprocessor.augments={augments!r} should be a list of configs, such as '
-                "[dict(type='BatchRandomFlip')]"
-            )
+            raise should_be('data_preprocessor.augments', augments, 'a list of configs')
         self.augments = nn.ModuleList(
             build_strict(MODELS, cfg, f'data_preprocessor.augments[{i}]', BatchTransform)
             for i, cfg in enumerate(augments)
@@ -63,9 +60,8 @@ class BatchAugmentDataPreprocessor(ClsDataPreprocessor):
             training (bool): Whether to augment. Defaults to False.
 
         Returns:
-            dict: ``inputs``, float32 (N, C, H, W), and ``data_samples``, a list
-            of N DataSamples with ``gt_label``, and ``gt_score`` where the base
-            class sets it; None if the batch has no labels.
+            dict: ``inputs``, float32 (N, C, H, W), and ``data_samples``, a list, or None
+            if the batch has no labels.
         """
         images = self._checked(self.cast_data(data['inputs']))
         if training:

@@ -3,28 +3,24 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from numbers import Real
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.dist import get_dist_info
 from torch import nn
+from torchvision.transforms.functional import pad
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils import integer_from, one_of, should_be
 
 
 def draw_per_rank(
     draw: Callable[[tuple[int, ...]], torch.Tensor], shape: tuple[int, ...]
 ) -> torch.Tensor:
-    """Random numbers that differ between processes which have the same seed.
+    """Random numbers of a shape that differ between processes which have the same seed.
 
     mmengine gives all ranks one seed, so equal calls would transform the i-th
-    image of every rank alike. Each rank draws for all of them and keeps its own.
-
-    Args:
-        draw (Callable): Takes a shape and returns random numbers of that shape.
-        shape (tuple[int, ...]): The shape of what this rank needs, and gets.
+    image of every rank alike. Each rank draws, by ``draw(shape)``, for all of them and
+    keeps its own.
     """
     rank, world_size = get_dist_info()
     return draw((world_size, *shape))[rank]
@@ -64,12 +60,10 @@ class BatchRandomCrop(BatchTransform):
 
     def __init__(self, padding: int, padding_mode: str = 'reflect', pad_val: Real = 0):
         super().__init__()
-        if not isinstance(padding, int) or isinstance(padding, bool) or padding < 1:
-            raise _wrong(self, 'padding', padding, 'a whole number of at least 1')
-        if padding_mode not in ('reflect', 'constant'):
-            raise _wrong(self, 'padding_mode', padding_mode, "'reflect' or 'constant'")
+        integer_from(1, 'padding', padding, self)
+        one_of('padding_mode', padding_mode, ('reflect', 'constant'), self)
         if not isinstance(pad_val, Real) or not 0 <= pad_val <= 255:
-            raise _wrong(self, 'pad_val', pad_val, 'a number from 0 to 255')
+            raise should_be('pad_val', pad_val, 'a number from 0 to 255', self)
         self.padding, self.padding_mode, self.pad_val = padding, padding_mode, pad_val
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -84,13 +78,10 @@ class BatchRandomCrop(BatchTransform):
         return windows[torch.arange(count, device=device), :, top, left]
 
     def _pad(self, images: torch.Tensor) -> torch.Tensor:
-        if self.padding_mode == 'constant':
-            return F.pad(images, (self.padding,) * 4, value=self.pad_val)
-        if self.padding >= min(images.shape[2:]):
-            size = ' x '.join(map(str, images.shape[2:]))
-            raise _wrong(self, 'padding', self.padding, f'less than a side of the images, {size}')
-        # torch reflects uint8 on the CPU only, hence by hand.
-        return _reflect(_reflect(images, 2, self.padding), 3, self.padding)
+        if self.padding_mode == 'reflect' and self.padding >= min(images.shape[2:]):
+            right = f'less than a side of the images, {images.shape[2]} x {images.shape[3]}'
+            raise should_be('padding', self.padding, right, self)
+        return pad(images, self.padding, self.pad_val, self.padding_mode)
 
 
 @MODELS.register_module()
@@ -110,7 +101,7 @@ class BatchRandomFlip(BatchTransform):
     def __init__(self, prob: float = 0.5):
         super().__init__()
         if not isinstance(prob, Real) or isinstance(prob, bool) or not 0 <= prob <= 1:
-            raise _wrong(self, 'prob', prob, 'a number from 0 to 1')
+            raise should_be('prob', prob, 'a number from 0 to 1', self)
         self.prob = prob
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -118,15 +109,3 @@ class BatchRandomFlip(BatchTransform):
         device = images.device
         drawn = draw_per_rank(lambda shape: torch.rand(shape, device=device), (len(images),))
         return torch.where((drawn < self.prob)[:, None, None, None], images.flip(3), images)
-
-
-def _reflect(images: torch.Tensor, dim: int, padding: int) -> torch.Tensor:
-    """Both borders of one axis mirrored, the edge pixels themselves not repeated."""
-    size = images.shape[dim]
-    before = images.narrow(dim, 1, padding).flip(dim)
-    after = images.narrow(dim, size - 1 - padding, padding).flip(dim)
-    return torch.cat([before, images, after], dim)
-
-
-def _wrong(owner: object, key: str, value: Any, right: str) -> UserError:
-    return UserError(f'{type(owner).__name__}: {key}={value!r} must be {right}.')

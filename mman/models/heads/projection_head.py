@@ -9,12 +9,8 @@ class ProjectionClsHead(LinearClsHead):
     """A linear classifier without bias.
 
     In Mono-Forward (arXiv 2501.09238) it is the projection matrix of the last
-    hidden layer, by which classes are predicted.
-
-    Args:
-        num_classes (int): Number of classes.
-        in_channels (int): Features.
-        **kwargs: Further arguments of :class:`mmpretrain.models.LinearClsHead`.
+    hidden layer, by which classes are predicted. Arguments are those of
+    :class:`mmpretrain.models.LinearClsHead`.
     """
 
     def __init__(self, num_classes: int, in_channels: int, **kwargs):

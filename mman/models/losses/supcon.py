@@ -25,15 +25,7 @@ class SupConLoss(nn.Module):
         self.temperature = temperature
 
     def forward(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar.
-
-        Args:
-            features (Tensor): (N, D); normalised here.
-            target (Tensor): Class indices, (N,).
-
-        Raises:
-            UserError: If ``target`` has scores instead of class indices.
-        """
+        """The loss, a scalar, of features (N, D), normalised here, and class indices (N,)."""
         if target.ndim != 1:
             raise UserError(
                 'SupConLoss needs class indices, but the labels are scores: batch augmentations '

@@ -2,7 +2,7 @@ import torch
 from mmengine.model import BaseModule
 
 from mman.registry import MODELS
-from mman.utils import UserError
+from mman.utils import UserError, integer_from, one_of
 
 
 @MODELS.register_module()
@@ -25,12 +25,8 @@ class TokenPooling(BaseModule):
 
     def __init__(self, how: str = 'class_token', num_extra_tokens: int = 0):
         super().__init__()
-        if how not in ('class_token', 'mean'):
-            raise UserError(f"how={how!r} of TokenPooling should be 'class_token' or 'mean'")
-        if type(num_extra_tokens) is not int or num_extra_tokens < 0:
-            raise UserError(
-                f'num_extra_tokens={num_extra_tokens!r} of TokenPooling should be an integer from 0'
-            )
+        one_of('how', how, ('class_token', 'mean'), self)
+        integer_from(0, 'num_extra_tokens', num_extra_tokens, self)
         if how == 'class_token' and num_extra_tokens:
             raise UserError(
                 f"num_extra_tokens={num_extra_tokens} of TokenPooling is for how='mean': "

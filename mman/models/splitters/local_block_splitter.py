@@ -3,7 +3,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from mman.registry import TASK_UTILS
-from mman.utils import UserError
+from mman.utils import UserError, integer_from, one_of
 
 from .adapters import find_adapter
 from .presets import DEFAULT_PRESETS, PRESETS
@@ -58,20 +58,13 @@ class LocalBlockSplitter:
                 f'splitter: give either num_blocks or ends, not num_blocks={num_blocks!r} and '
                 f'ends={ends!r}'
             )
-        if num_blocks is not None and (not isinstance(num_blocks, int) or num_blocks < 1):
-            raise UserError(f'splitter.num_blocks={num_blocks!r} should be an integer from 1 on')
-        if strategy not in ('preset', 'uniform', 'single', 'memory'):
-            raise UserError(
-                f"splitter.strategy={strategy!r} should be 'preset', 'uniform', 'single' or "
-                "'memory'"
-            )
-        if stem not in ('fused', 'own'):
-            raise UserError(f"splitter.stem={stem!r} should be 'fused' or 'own'")
-        if preset is not None and preset not in PRESETS:
-            raise UserError(f'splitter.preset={preset!r} should be one of {", ".join(PRESETS)}')
+        if num_blocks is not None:
+            integer_from(1, 'splitter.num_blocks', num_blocks)
+        one_of('splitter.strategy', strategy, ('preset', 'uniform', 'single', 'memory'))
+        one_of('splitter.stem', stem, ('fused', 'own'))
+        one_of('splitter.preset', preset, (None, *PRESETS))
         # BatchNorm needs more than one value per channel.
-        if not isinstance(batch_size, int) or batch_size < 2:
-            raise UserError(f'splitter.batch_size={batch_size!r} should be an integer from 2 on')
+        integer_from(2, 'splitter.batch_size', batch_size)
         self.num_blocks = num_blocks
         self.ends = ends
         self.strategy = strategy
@@ -94,8 +87,7 @@ class LocalBlockSplitter:
                 blocks would cost, which the strategy 'memory' needs.
 
         Raises:
-            UserError: If the backbone cannot be cut so; names the key, its
-                value and what would be right.
+            UserError: If the backbone cannot be cut so.
         """
         units = shaped_units(backbone, find_adapter(backbone)(backbone), input_shape)
         check_equivalence(backbone, units, input_shape)

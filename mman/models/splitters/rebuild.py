@@ -19,16 +19,11 @@ from .unit import Unit
 
 
 def rebuild_unit(unit: Unit, in_channels: int, stride: int) -> nn.Module:
-    """A trainable copy of a unit for another input, its weights drawn anew.
-
-    Args:
-        unit (Unit): The unit to copy; it is not changed.
-        in_channels (int): Channels that the copy takes.
-        stride (int): Stride of the copy.
+    """A trainable copy of a unit for another input, its weights drawn anew as torch does.
 
     Returns:
         nn.Module: From (N, in_channels, H, W) to (N, channels of the unit's
-        output, H / stride, W / stride), rounded up, initialised as torch does.
+        output, H / stride, W / stride), rounded up.
 
     Raises:
         UserError: If no rebuilder is registered for its class, or the one that

@@ -20,12 +20,8 @@ class Costs(Protocol):
 def smallest_peak(costs: Costs, num_blocks: int, stem: str) -> list[int]:
     """Ends of ``num_blocks`` blocks whose largest peak is as small as can be.
 
-    Of the splits that reach it, the one with the least arithmetic.
-
-    Args:
-        costs (Costs): Of the network to cut.
-        num_blocks (int): K, not more than there are units to end them.
-        stem (str): 'own' or 'fused', as in :class:`.LocalBlockSplitter`.
+    Of the splits that reach it, the one with the least arithmetic. ``stem`` is as in
+    :class:`.LocalBlockSplitter`.
     """
     best, _ = _search(costs, num_blocks, stem, costs.peak, max)
     return cheapest(costs, num_blocks, stem, best, costs.flops)
@@ -38,15 +34,14 @@ def cheapest(
     limit: float,
     price: Callable[[int, int], float],
 ) -> list[int] | None:
-    """Ends of ``num_blocks`` blocks of the smallest sum of prices within a limit.
+    """Ends of blocks of the smallest sum of prices within a limit.
 
     Args:
         costs (Costs): Of the network to cut.
         num_blocks (int): K.
         stem (str): 'own' or 'fused'.
         limit (float): The most bytes a block may peak at.
-        price (Callable): Of a block, from its first and last unit: ``costs.flops``
-            for the least arithmetic.
+        price (Callable): Of a block, from its first and last unit.
 
     Returns:
         list[int] | None: Numbers of the last units, or None if no split is

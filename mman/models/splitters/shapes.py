@@ -22,14 +22,9 @@ def shaped_units(
 ) -> list[Unit]:
     """The units with their output shapes, from one fake pass of the backbone.
 
-    Args:
-        backbone (nn.Module): Any backbone that returns a tuple of one tensor.
-        units (Sequence[Unit]): Its units, in order.
-        input_shape (Sequence[int]): (C, H, W) of one image.
-
     Raises:
-        UserError: If the backbone cannot be run on such images, returns more
-            than its last feature map, or the units one after the other give
+        UserError: If the backbone cannot be run on images (C, H, W) of ``input_shape``,
+            returns more than its last feature map, or the units one after the other give
             another shape than it does.
     """
     name = type(backbone).__name__
@@ -82,13 +77,7 @@ def check_equivalence(
     """Run one image through the backbone and through its units, and compare.
 
     An adapter serves subclasses too, and one of them may have a forward of its
-    own that gives the same shapes. Costs two forward passes of one image;
-    changes no state and draws no random numbers.
-
-    Args:
-        backbone (nn.Module): A backbone that returns a tuple of one tensor.
-        units (Sequence[Unit]): Its units, in order.
-        input_shape (Sequence[int]): (C, H, W) of one image.
+    own that gives the same shapes. Changes no state and draws no random numbers.
 
     Raises:
         UserError: If they differ; names the class.

@@ -24,18 +24,15 @@ class Unit:
         index (int): Position in the stage, from 0.
         parts (dict[str, nn.Module | nn.Parameter]): What makes up the unit, by
             its path in the backbone, in the order of use.
-        output_shape (tuple[int, ...] | None): Shape of the output of one
-            sample, a map (C, H, W) or tokens (L, C); None until it has been
-            inferred.
+        output_shape (tuple[int, ...] | None): Of one sample, a map (C, H, W), tokens
+            (L, C) or a vector (C,); None until it has been inferred.
         compose (Callable): ``compose(*parts)`` makes them one module, without
             parameters of its own. Defaults to applying one after the other.
-        num_extra_tokens (int): How many of the output's tokens are none of the
-            image's patches. They come first; the first is the class token.
-            Defaults to 0.
+        num_extra_tokens (int): How many of the output's tokens, the first ones, are no
+            patches of the image; the first is the class token. Defaults to 0.
         output (Unit | None): Of the last unit: what the backbone does to its
             output before it returns it. Trained with the unit, but not part of
-            copies of it, whose output is like that of the units before.
-            Defaults to None, nothing.
+            copies of it. Defaults to None, nothing.
     """
 
     stage: int

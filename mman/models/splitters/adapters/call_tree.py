@@ -22,11 +22,9 @@ class Call:
     Args:
         path (str): Of the module, in the network.
         module (nn.Module): The module.
-        taken (State | None): The tensor it was given; None if it was given
-            anything else, or more.
+        taken (State | None): The tensor it was given; None if anything else, or more.
         given (State | None): The tensor it returned; likewise.
-        shape (tuple[int, ...]): Of what it returned, for one sample; () if
-            that is no tensor.
+        shape (tuple[int, ...]): Of what it returned, for one sample; () if no tensor.
         writes (bool): Whether it wrote into the tensor that it was given.
         calls (list[Call]): What it called itself, in order.
     """
@@ -67,15 +65,10 @@ class Call:
 
 @torch.no_grad()
 def call_tree(network: nn.Module, input_shape: Sequence[int]) -> Call:
-    """Run a network in train mode and note who calls what.
+    """Run a network of one tensor in train mode and note who calls what.
 
     To be run on a fake copy, because running statistics change. In train mode,
     for dropout without a module of its own is to be seen.
-
-    Args:
-        network (nn.Module): A network of one tensor that returns one, or a
-            tuple of one.
-        input_shape (Sequence[int]): (C, H, W) of one image.
     """
     notes = _Notes(network)
     with _called_around(network, notes.enter, notes.leave), in_mode(network, True):

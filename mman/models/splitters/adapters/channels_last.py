@@ -10,11 +10,7 @@ from ..unit import Unit, in_a_row
 
 
 class ToMap(nn.Module):
-    """Layers that give (N, H, W, C), with (N, C, H, W) given instead.
-
-    Args:
-        *layers (nn.Module): Applied in turn.
-    """
+    """Layers, applied in turn, that give (N, H, W, C), with (N, C, H, W) given instead."""
 
     def __init__(self, *layers: nn.Module):
         super().__init__()
@@ -26,11 +22,7 @@ class ToMap(nn.Module):
 
 
 class FromMap(nn.Module):
-    """Layers that take (N, H, W, C), with (N, C, H, W) taken instead.
-
-    Args:
-        *layers (nn.Module): Applied in turn; none change the order only.
-    """
+    """Layers that take (N, H, W, C), with (N, C, H, W) taken instead; there may be none."""
 
     def __init__(self, *layers: nn.Module):
         super().__init__()
@@ -47,14 +39,10 @@ def on_maps(*layers: nn.Module) -> nn.Module:
 
 
 def with_maps(units: Sequence[Unit]) -> list[Unit]:
-    """Units on (N, H, W, C) as units that hand on maps (C, H, W).
+    """Units on (N, H, W, C) as units that hand on maps (C, H, W), which are views.
 
-    Nothing is copied, maps are views. What follows the first part of the last
-    unit, the final norm for instance, becomes its ``output``: it is not in
-    copies of the unit.
-
-    Args:
-        units (Sequence[Unit]): At least two; the first takes images.
+    The first of at least two takes images. What follows the first part of the last
+    unit, the final norm for instance, becomes its ``output``: it is not in copies.
     """
     stem, *inner, last = units
     (path, layer), *after = last.parts.items()

@@ -12,9 +12,6 @@ def convnext_units(backbone: nn.Module) -> list[Unit]:
 
     The first block of a stage begins with the downsampling before it, and the
     last block ends with the final norm.
-
-    Raises:
-        UserError: If the backbone returns a vector instead of a map.
     """
     # SparseConvNeXt has no such option; the pass of fake tensors refuses it.
     if getattr(backbone, 'gap_before_final_norm', False):

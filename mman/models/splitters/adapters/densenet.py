@@ -12,15 +12,10 @@ from .torchvision import torchvision_units
 
 
 class GrowingMap(nn.Module):
-    """A dense layer as a function of one map: its input with the new channels appended.
+    """A dense layer, which takes a list, as a function of one map that grows by the new channels.
 
-    A dense layer reads the outputs of all layers before it. Handed on as one
-    map that grows, they pass a cut together, and detached together: no skip
-    goes around it.
-
-    Args:
-        layer (nn.Module): A dense layer, which takes a list.
-        *after (nn.Module): What the grown map passes; the transition.
+    Handed on as one map, the outputs of all layers pass a cut together, and detached
+    together: no skip goes around it. ``after`` is what the grown map passes; the transition.
     """
 
     def __init__(self, layer: nn.Module, *after: nn.Module):
@@ -39,9 +34,6 @@ def densenet_units(backbone: nn.Module) -> list[Unit]:
 
     The transition belongs to the last layer of a dense block, so that what
     passes a cut there is the smaller map.
-
-    Raises:
-        UserError: If the backbone recomputes by itself.
     """
     units = [Unit.of(backbone, 0, 0, 'stem')]
     for i, block in enumerate(backbone.stages):

@@ -28,9 +28,8 @@ def find_adapter(backbone: nn.Module) -> Callable[[nn.Module], list[Unit]]:
 def adapter_names(backbone: nn.Module) -> list[str]:
     """Names under which an adapter may be registered, the most special first.
 
-    They are ``timm.<class name>`` of the model in a TIMMBackbone,
-    ``torchvision.<class name>`` of the one in a TorchvisionBackbone, then the
-    name of the backbone's own class; and behind each those of its bases.
+    They are ``timm.<class name>`` or ``torchvision.<class name>`` of the model in a backbone of
+    these, then the name of the backbone's own class; and behind each those of its bases.
     """
     names = [base.__name__ for base in type(backbone).__mro__]
     if hasattr(backbone, 'timm_model'):

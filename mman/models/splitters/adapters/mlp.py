@@ -9,9 +9,7 @@ from ..unit import Unit
 def mlp_units(backbone: nn.Module) -> list[Unit]:
     """Units of an MLP: its layers, the first being the stem, and the dropout before the classifier.
 
-    That last unit has no parameters. As a block of its own it leaves the
-    classifier alone, trained on features that all hidden layers made for
-    losses of their own.
+    As a block of its own that last unit, without parameters, leaves the classifier alone.
     """
     stem, *layers = [{f'layers.{i}': layer} for i, layer in enumerate(backbone.layers)]
     parts = [*layers, {'dropout': backbone.dropout}]

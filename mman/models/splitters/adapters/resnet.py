@@ -9,9 +9,8 @@ from ..unit import Unit, stage_units
 def resnet_units(backbone: nn.Module) -> list[Unit]:
     """Units of mmpretrain's ResNet family: the stem, then every residual block.
 
-    Serves every subclass that keeps ResNet's forward or ResNet_CIFAR's, which
-    leaves the pooling out: ResNet, ResNeXt, ResNetV1c/d, SE-ResNet, RegNet,
-    CIFARResNet.
+    Serves ResNet, ResNeXt, ResNetV1c/d, SE-ResNet, RegNet, CIFARResNet, and every subclass
+    that keeps ResNet's forward or ResNet_CIFAR's, which leaves the pooling out.
     """
     stem_names = ['stem'] if backbone.deep_stem else ['conv1', backbone.norm1_name, 'relu']
     if hasattr(backbone, 'maxpool'):

@@ -25,8 +25,7 @@ def sequential_units(
     A pass of fake tensors shows which module is given exactly what the one
     before returned. ``nn.Sequential`` and ``stages`` are opened if what they
     call is in a row; anything else is indivisible, a residual block for
-    instance. A unit ends before the next layer with kernels, so that norms,
-    activations and pools go with the layer before them, and where tokens or a
+    instance. A unit ends before the next layer with kernels, and where tokens or a
     map with the proportions of the image are handed on. The first unit is the
     stem; units of the same module out of ``stages``, or else of the same
     parent, are a stage.
@@ -34,8 +33,7 @@ def sequential_units(
     Args:
         backbone (nn.Module): A backbone that returns a tuple of one tensor.
         input_shape (Sequence[int]): (C, H, W) of images that it takes.
-        stages (Sequence[str]): Paths of modules that are stages. Defaults to
-            none.
+        stages (Sequence[str]): Paths of modules that are stages. Defaults to none.
         channels_last (bool): Whether its maps are (H, W, C). Defaults to False.
 
     Raises:
@@ -43,9 +41,9 @@ def sequential_units(
     """
     groups: list[list[Call]] = []
     for call in _row(backbone, input_shape, stages):
-        if not groups or (
-            _begins_unit(call) and _ends_unit(groups[-1], input_shape, channels_last)
-        ):
+        # What a layer writes into must not be what a head was given as well.
+        begins = _has_kernel(call) and not call.writes
+        if not groups or (begins and _ends_unit(groups[-1], input_shape, channels_last)):
             groups.append([])
         groups[-1].append(call)
     units: list[Unit] = []
@@ -108,11 +106,6 @@ def _is_container(call: Call, stages: Sequence[str]) -> bool:
 def _has_kernel(call: Call) -> bool:
     """Whether it has weights beyond the vectors of norms, activations and scales."""
     return any(p.ndim > 1 for p in call.module.parameters())
-
-
-def _begins_unit(call: Call) -> bool:
-    # What it writes into must not be what a head was given as well.
-    return _has_kernel(call) and not call.writes
 
 
 def _ends_unit(group: Sequence[Call], input_shape: Sequence[int], channels_last: bool) -> bool:

@@ -7,46 +7,22 @@ from torch import nn
 from mman.registry import UNIT_ADAPTERS
 
 from ..unit import Unit
+from .model_part import model_part
 
 
-class PatchMap(nn.Module):
-    """The stem of a Swin transformer: images to a map of patches.
-
-    Args:
-        patch_embed (nn.Module): mmpretrain's ``PatchEmbed``.
-        *parts: The position embedding if there is one, then dropout.
-        resolution (tuple[int, int]): (h, w) that the embedding is for.
-        mode (str): How it is resized for others.
-    """
-
-    def __init__(
-        self,
-        patch_embed: nn.Module,
-        *parts: nn.Module | nn.Parameter,
-        resolution: tuple[int, int],
-        mode: str,
-    ):
-        super().__init__()
-        *places, drop = parts
-        self.patch_embed = patch_embed
-        self.pos_embed = places[0] if places else None
-        self.drop = drop
-        self.resolution = tuple(resolution)
-        self.mode = mode
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) to (N, C, h, w)."""
-        x, resolution = self.patch_embed(images)
-        if self.pos_embed is not None:
-            x = x + resize_pos_embed(self.pos_embed, self.resolution, resolution, self.mode, 0)
-        return as_map(self.drop(x), resolution)
+def _stem(swin: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """(N, 3, H, W) to a map of patches (N, C, h, w)."""
+    x, grid = swin.patch_embed(images)
+    if swin.use_abs_pos_embed:
+        resolution, mode = swin.patch_resolution, swin.interpolate_mode
+        x = x + resize_pos_embed(swin.absolute_pos_embed, resolution, grid, mode, 0)
+    return as_map(swin.drop_after_pos(x), grid)
 
 
 class OnMap(nn.Module):
     """Layers on tokens and their grid, as a function of a map.
 
-    Between units go maps, so that whoever reads them knows the grid. A map of
-    tokens and tokens of a map are views: nothing is copied.
+    Between units go maps, which are views, so that whoever reads them knows the grid.
 
     Args:
         layer (nn.Module): ``layer(tokens, grid)`` gives tokens.
@@ -68,20 +44,10 @@ class OnMap(nn.Module):
         return as_map(tokens, grid)
 
 
-class NormedMap(nn.Module):
-    """The norm of the channels of a map, and the map in mmpretrain's layout.
-
-    Args:
-        norm (nn.Module): A norm of the last dimension.
-    """
-
-    def __init__(self, norm: nn.Module):
-        super().__init__()
-        self.norm = norm
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) to (N, C, h, w)."""
-        return as_map(self.norm(x.flatten(2).transpose(1, 2)), x.shape[2:]).contiguous()
+def _normed(norm: str, swin: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The norm of that name of the channels of a map, which is in mmpretrain's layout then."""
+    tokens = getattr(swin, norm)(x.flatten(2).transpose(1, 2))
+    return as_map(tokens, x.shape[2:]).contiguous()
 
 
 def as_map(tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
@@ -97,10 +63,9 @@ def swin_units(backbone: nn.Module) -> list[Unit]:
     its stage, so that what passes a cut there is the smaller map. The norm of
     the last stage is not part of copies of the last block.
     """
-    places = ['absolute_pos_embed'] if backbone.use_abs_pos_embed else []
-    stem = ['patch_embed', *places, 'drop_after_pos']
-    embed = partial(PatchMap, resolution=backbone.patch_resolution, mode=backbone.interpolate_mode)
-    units = [Unit.of(backbone, 0, 0, *stem, compose=embed)]
+    stem = ('patch_embed', 'absolute_pos_embed', 'drop_after_pos')
+    paths, compose = model_part(backbone, stem, _stem)
+    units = [Unit.of(backbone, 0, 0, *paths, compose=compose)]
     for i, stage in enumerate(backbone.stages):
         for index in range(len(stage.blocks)):
             paths = [f'stages.{i}.blocks.{index}']
@@ -110,5 +75,6 @@ def swin_units(backbone: nn.Module) -> list[Unit]:
     norm = f'norm{len(backbone.stages) - 1}'
     # Absent where out_indices leave the last stage out.
     if hasattr(backbone, norm):
-        units[-1] = units[-1].with_output(backbone, norm, compose=NormedMap)
+        paths, compose = model_part(backbone, [norm], partial(_normed, norm))
+        units[-1] = units[-1].with_output(backbone, *paths, compose=compose)
     return units

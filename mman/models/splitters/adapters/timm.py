@@ -20,10 +20,6 @@ def timm_units(backbone: nn.Module) -> list[Unit]:
 
     Modules in timm's ``feature_info`` are stages. Where maps have their
     channels last, units hand on maps (C, H, W) all the same.
-
-    Raises:
-        UserError: If the model returns several maps, or its layers are not in
-            a row.
     """
     model = backbone.timm_model
     info = getattr(model, 'feature_info', None) or []
@@ -39,11 +35,7 @@ def timm_units(backbone: nn.Module) -> list[Unit]:
 
 
 def _input_shape(model: nn.Module) -> tuple[int, int, int]:
-    """(C, H, W) of images that a timm model takes.
-
-    Raises:
-        UserError: If this timm does not tell.
-    """
+    """(C, H, W) of images that a timm model takes."""
     # Here, so that timm is needed only where it is used.
     import timm
 

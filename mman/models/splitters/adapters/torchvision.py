@@ -5,6 +5,8 @@ An adapter for one of torchvision's classes is registered as
 one are cut where their layers are in a row.
 """
 
+from functools import partial
+
 import torch
 from torch import nn
 from torchvision.models.maxvit import MaxVitBlock
@@ -14,6 +16,7 @@ from mman.registry import UNIT_ADAPTERS
 from ...backbones.torchvision_backbone import with_class_token
 from ..unit import Unit
 from .channels_last import with_maps
+from .model_part import ModelPart
 from .sequential_units import sequential_units
 
 
@@ -33,33 +36,10 @@ def torchvision_swin_units(backbone: nn.Module) -> list[Unit]:
     return with_maps(sequential_units(backbone, backbone.image_shape, channels_last=True))
 
 
-class PlacedTokens(nn.Module):
-    """The stem of torchvision's VisionTransformer: images to tokens that know their place.
-
-    Args:
-        conv_proj (nn.Module): Images to a map of patches.
-        class_token (nn.Parameter): (1, 1, C).
-        pos_embedding (nn.Parameter): (1, L, C).
-        dropout (nn.Module): What the tokens pass then.
-    """
-
-    def __init__(
-        self,
-        conv_proj: nn.Module,
-        class_token: nn.Parameter,
-        pos_embedding: nn.Parameter,
-        dropout: nn.Module,
-    ):
-        super().__init__()
-        self.conv_proj = conv_proj
-        self.class_token = class_token
-        self.pos_embedding = pos_embedding
-        self.dropout = dropout
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) to (N, L, C), the class token first."""
-        tokens = with_class_token(self.conv_proj(images), self.class_token)
-        return self.dropout(tokens + self.pos_embedding)
+def _stem(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """(N, 3, H, W) to tokens (N, L, C) that know their place, the class token first."""
+    tokens = with_class_token(model.conv_proj(images), model.class_token)
+    return model.dropout(tokens + model.pos_embedding)
 
 
 @UNIT_ADAPTERS.register_module(name='torchvision.VisionTransformer')
@@ -69,7 +49,9 @@ def torchvision_vision_transformer_units(backbone: nn.Module) -> list[Unit]:
     They hand on tokens (L, C). The final norm follows the last layer.
     """
     stem = ('conv_proj', 'class_token', 'encoder.pos_embedding', 'encoder.dropout')
-    units = [Unit.of(backbone, 0, 0, *stem, compose=PlacedTokens, num_extra_tokens=1)]
+    names = [path.rpartition('.')[2] for path in stem]
+    compose = partial(ModelPart, names=names, settings=nn.Module(), step=_stem)
+    units = [Unit.of(backbone, 0, 0, *stem, compose=compose, num_extra_tokens=1)]
     for index, (name, _) in enumerate(backbone.encoder.layers.named_children()):
         units.append(Unit.of(backbone, 1, index, f'encoder.layers.{name}', num_extra_tokens=1))
     units[-1] = units[-1].with_output(backbone, 'encoder.ln')

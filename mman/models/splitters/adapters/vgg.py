@@ -8,14 +8,10 @@ from ..unit import Unit
 
 @UNIT_ADAPTERS.register_module(name='VGG')
 def vgg_units(backbone: nn.Module) -> list[Unit]:
-    """Units of mmpretrain's VGG: every convolution with its norm and activation.
+    """Units of mmpretrain's VGG: every convolution with its norm, activation and pool.
 
-    A pool belongs to the convolution before it, so that what passes a cut is
-    small. The first convolution is the stem; the others of its stage are
-    '1.0' on.
-
-    Raises:
-        UserError: If the backbone has a classifier of its own.
+    What passes a cut is small so. The first convolution is the stem; the others of
+    its stage are '1.0' on.
     """
     if backbone.num_classes > 0:
         raise UserError(

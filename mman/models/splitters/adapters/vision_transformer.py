@@ -1,5 +1,3 @@
-from functools import partial
-
 import torch
 from mmpretrain.models.utils import resize_pos_embed
 from torch import nn
@@ -8,76 +6,29 @@ from mman.registry import UNIT_ADAPTERS
 from mman.utils import UserError
 
 from ..unit import Unit, stage_units
+from .model_part import model_part
+
+_STEM = ('patch_embed', 'cls_token', 'pos_embed', 'drop_after_pos', 'pre_norm')
 
 
-class PatchTokens(nn.Module):
-    """The stem of a vision transformer: images to tokens that know their place.
-
-    Args:
-        patch_embed (nn.Module): mmpretrain's ``PatchEmbed``.
-        *parts: The class token if there is one, the position embedding, then
-            modules that the tokens pass.
-        resolution (tuple[int, int]): (h, w) of the patches that the position
-            embedding is for.
-        mode (str): How it is resized for others.
-        num_extra_tokens (int): How many of its tokens are no patches.
-    """
-
-    def __init__(
-        self,
-        patch_embed: nn.Module,
-        *parts: nn.Module | nn.Parameter,
-        resolution: tuple[int, int],
-        mode: str,
-        num_extra_tokens: int,
-    ):
-        super().__init__()
-        *class_token, pos_embed, drop, norm = parts
-        self.patch_embed = patch_embed
-        self.cls_token = class_token[0] if class_token else None
-        self.pos_embed = pos_embed
-        self.after = nn.Sequential(drop, norm)
-        self.resolution = tuple(resolution)
-        self.mode = mode
-        self.num_extra_tokens = num_extra_tokens
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) to (N, L, C), the class token first."""
-        x, resolution = self.patch_embed(images)
-        if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1)
-        places = resize_pos_embed(
-            self.pos_embed, self.resolution, resolution, self.mode, self.num_extra_tokens
-        )
-        return self.after(x + places)
+def _stem(vit: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """(N, C, H, W) to tokens (N, L, C) that know their place, the class token first."""
+    x, resolution = vit.patch_embed(images)
+    if vit.cls_token is not None:
+        x = torch.cat([vit.cls_token.expand(len(x), -1, -1), x], 1)
+    places = resize_pos_embed(
+        vit.pos_embed,
+        vit.patch_resolution,
+        resolution,
+        vit.interpolate_mode,
+        vit.num_extra_tokens,
+    )
+    return vit.pre_norm(vit.drop_after_pos(x + places))
 
 
-class TokenOutput(nn.Module):
-    """What a vision transformer returns of its last layer's tokens.
-
-    Args:
-        *norms (nn.Module): Norms of all tokens, and for 'avg_featmap' last the
-            norm of their mean.
-        out_type (str): mmpretrain's ``out_type``.
-        num_extra_tokens (int): How many tokens are no patches.
-    """
-
-    def __init__(self, *norms: nn.Module, out_type: str, num_extra_tokens: int):
-        super().__init__()
-        after = norms[-1:] if out_type == 'avg_featmap' else ()
-        self.norm = nn.Sequential(*norms[: len(norms) - len(after)])
-        self.after = nn.Sequential(*after)
-        self.out_type = out_type
-        self.num_extra_tokens = num_extra_tokens
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, L, C) to (N, L, C) for 'raw', and to (N, C) for the others."""
-        x = self.norm(x)
-        if self.out_type == 'cls_token':
-            return x[:, 0]
-        if self.out_type == 'avg_featmap':
-            return self.after(x[:, self.num_extra_tokens :].mean(dim=1))
-        return x
+def _tail(vit: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """(N, L, C) to (N, L, C) for the ``out_type`` 'raw', and to (N, C) for the others."""
+    return vit._format_output(vit.ln1(x) if vit.final_norm else x, None)
 
 
 @UNIT_ADAPTERS.register_module(name='VisionTransformer')
@@ -86,9 +37,6 @@ def vision_transformer_units(backbone: nn.Module) -> list[Unit]:
 
     The stem makes tokens (L, C) of the patches, with the class token and the
     places. The last layer's output passes the final norm and is formatted.
-
-    Raises:
-        UserError: If the backbone returns a map.
     """
     if backbone.out_type == 'featmap':
         raise UserError(
@@ -96,18 +44,8 @@ def vision_transformer_units(backbone: nn.Module) -> list[Unit]:
             'VisionTransformer that is cut'
         )
     extra = backbone.num_extra_tokens
-    token = ['cls_token'] if backbone.cls_token is not None else []
-    stem = ['patch_embed', *token, 'pos_embed', 'drop_after_pos', 'pre_norm']
-    embed = partial(
-        PatchTokens,
-        resolution=backbone.patch_resolution,
-        mode=backbone.interpolate_mode,
-        num_extra_tokens=extra,
-    )
-    units = [Unit.of(backbone, 0, 0, *stem, compose=embed, num_extra_tokens=extra)]
-    units += stage_units(backbone, ['layers'], num_extra_tokens=extra)
-    norms = ['ln1'] if backbone.final_norm else []
-    norms += ['ln2'] if backbone.out_type == 'avg_featmap' else []
-    finish = partial(TokenOutput, out_type=backbone.out_type, num_extra_tokens=extra)
-    units[-1] = units[-1].with_output(backbone, *norms, compose=finish)
-    return units
+    paths, compose = model_part(backbone, _STEM, _stem)
+    stem = Unit.of(backbone, 0, 0, *paths, compose=compose, num_extra_tokens=extra)
+    *units, last = stage_units(backbone, ['layers'], num_extra_tokens=extra)
+    paths, compose = model_part(backbone, ('ln1', 'ln2'), _tail)
+    return [stem, *units, last.with_output(backbone, *paths, compose=compose)]
