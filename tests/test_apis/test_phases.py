@@ -186,6 +186,12 @@ def test_a_resume_passes_over_what_is_done(tmp_path):
     )
     again = _cfg(tmp_path / 'run', **{'train_cfg.max_epochs': 1})
     set_resume(again, True)
+    whole = record.read_text()
+    for damaged in (whole[:-9], '{"done": []}'):
+        record.write_text(damaged)
+        with pytest.raises(UserError, match='is no record of phases'):
+            train_model(again.copy())
+    record.write_text(whole)
     train_model(again)
     assert {path: path.read_bytes() for path in kept} == kept
 
