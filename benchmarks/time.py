@@ -24,11 +24,11 @@ from common import (
     prepare,
     quartiles,
     require_cuda,
+    ways_of_bp,
     write,
 )
 from mmengine.config import Config
 
-from mman.analysis.baselines import BASELINES, Baseline
 from mman.analysis.memory_plan import part_of_batch
 from mman.analysis.tables import markdown_table, mebibytes
 from mman.analysis.timing import in_turns, timed
@@ -37,15 +37,14 @@ from mman.cli.arguments import at_least
 from mman.utils.errors import UserError, one_line_errors
 from mman.utils.flop_count import OperationCount
 
-# case: network, K in the names of its configs, and keys that change the split
+# case: network and K in the names of its configs, and keys that change the split
 CASES = {
     'resnet32_k15-release': (
-        'resnet32',
-        'k16',
+        'resnet32_k16',
         {'model.splitter.num_blocks': 15, 'model.splitter.stem': 'fused'},
     ),
-    'resnet32_k16': ('resnet32', 'k16', {}),
-    'resnet110_k55': ('resnet110', 'k55', {}),
+    'resnet32_k16': ('resnet32_k16', {}),
+    'resnet110_k55': ('resnet110_k55', {}),
 }
 # The host head of MAN as a method of its own.
 CROSS_ENTROPY = {'model.aux_head.task_loss': 'cross_entropy', 'model.aux_head.net': '2c2f'}
@@ -57,18 +56,15 @@ CLOCKS = {'wall': time.perf_counter, 'process': time.process_time}
 
 def variants(case: str) -> list[Variant]:
     """What is compared in a case."""
-    network, blocks, split = CASES[case]
+    split_name, split = CASES[case]
 
     def local(method: str, changed: str = '', options: dict | None = None) -> Variant:
-        config = f'{method}/{network}_{blocks}_cifar10.py'
+        config = f'{method}/{split_name}_cifar10.py'
         return Variant(case, method + changed, config, split | (options or {}))
 
-    plain = f'bp/{network}_cifar10.py'
     block, resize = {'model.recompute': 'block'}, {'model.aux_head.host.decoder': 'resize_first'}
     return [
-        Variant(case, 'bp', plain),
-        Variant(case, 'bp/recompute=block', plain, block),
-        *(Variant(case, one.name, plain, one_block(one)) for one in BASELINES[2:]),
+        *ways_of_bp(case, f'bp/{split_name.split("_")[0]}_cifar10.py'),
         local('greedy'),
         local('dgl'),
         local('infopro', '/cross_entropy', CROSS_ENTROPY),
@@ -94,16 +90,6 @@ class WholeBatchTraining(RandomBatchTraining):
         """One step of the optimizers."""
         for _ in range(self.parts):
             super().step()
-
-
-def one_block(way: Baseline) -> dict:
-    """Keys that make this way to train of the config of BP."""
-    options = {'model.recompute': way.recompute, 'model.save_on_cpu': way.save_on_cpu}
-    if way.parts > 1:
-        options['optim_wrapper.accumulative_counts'] = way.parts
-    if way.backward_step:
-        options['optim_wrapper.type'] = 'BackwardStepOptimWrapper'
-    return options
 
 
 def common_options(args: argparse.Namespace) -> dict:
@@ -229,7 +215,7 @@ def main() -> None:
             torch.set_num_threads(args.threads)
         kinds = variants(args.case)
         if args.dtype != 'float32':
-            kinds = [kind for kind in kinds if 'backward-step' not in kind.name]
+            kinds = [kind for kind in kinds if 'backward-step' not in kind.variant]
         records = measure(chosen(kinds, args.only), args)
     summarize(records, args.batch)
     print(f'Milliseconds per iteration of {args.batch} images:\n\n{report(records)}')
