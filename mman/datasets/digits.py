@@ -87,20 +87,11 @@ class Digits(ChoosesSamples, BaseDataset):
         super().__init__(ann_file='', indices=indices, **kwargs)
 
     def known_length(self) -> int:
-        """Samples that there will be.
-
-        Raises:
-            UserError: If ``indices`` names a sample that is not there.
-        """
+        """Samples that there will be; a UserError if ``indices`` names one that is not there."""
         return self.length_of(self.COUNTS[self.split])
 
     def load_data_list(self) -> list[dict]:
-        """Read the split.
-
-        Returns:
-            list[dict]: Per sample ``img``, uint8 of shape (image_size,
-            image_size, channels), and ``gt_label``, an int.
-        """
+        """Per sample ``img``, uint8 of :attr:`image_shape`, and ``gt_label``, an int."""
         # Imported here, as it takes about a second and only this class needs it.
         from sklearn.datasets import load_digits
 
@@ -116,7 +107,3 @@ class Digits(ChoosesSamples, BaseDataset):
         if self.image_size != 8:
             grey = mmcv.imresize(grey, (self.image_size, self.image_size))
         return grey[..., None].repeat(self.channels, axis=-1)
-
-    def extra_repr(self) -> list[str]:
-        """list[str]: Lines on the source of the data, for ``repr``."""
-        return [f'Split: \t{self.split}']

@@ -88,11 +88,7 @@ class InMemoryDataset(Dataset):
         return None if shape is None else (shape[2], *(side // self.pool for side in shape[:2]))
 
     def known_length(self) -> int | None:
-        """Samples that there will be, where the wrapped data set knows before it is read.
-
-        Raises:
-            UserError: If its ``indices`` name a sample that is not there.
-        """
+        """Samples that there will be, where the wrapped data set knows before it is read."""
         known = getattr(self._source, 'known_length', None)
         return None if known is None else known()
 
@@ -122,10 +118,7 @@ class InMemoryDataset(Dataset):
 
     @force_full_init
     def __getitems__(self, indices: Sequence[int]) -> list[dict]:
-        """One batch, which torch's DataLoader asks for in place of its samples.
-
-        Args:
-            indices (Sequence[int]): Places of the N samples.
+        """One batch of N samples, which torch's DataLoader asks for in their place.
 
         Returns:
             list[dict]: One dict: ``inputs``, uint8 (N, C, H, W), and
@@ -141,17 +134,10 @@ class InMemoryDataset(Dataset):
 
 @FUNCTIONS.register_module()
 def in_memory_collate(batch: Sequence[dict]) -> dict:
-    """Pass a batch of :class:`InMemoryDataset` on as it is.
+    """Pass on the one member of what ``InMemoryDataset.__getitems__`` returns.
 
     Registered in mmengine's own registry, the only one that a Runner looks
     collate functions up in.
-
-    Args:
-        batch (Sequence[dict]): What ``InMemoryDataset.__getitems__`` returns.
-
-    Returns:
-        dict: Its one member: ``inputs``, uint8 (N, C, H, W), and ``gt_label``,
-        int64 (N, ).
 
     Raises:
         UserError: If the batch comes from another data set.

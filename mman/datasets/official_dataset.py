@@ -116,10 +116,6 @@ class OfficialDataset(ChoosesSamples, BaseDataset):
             dict(img=img, gt_label=int(label)) for img, label in zip(images, labels, strict=True)
         ]
 
-    def extra_repr(self) -> list[str]:
-        """list[str]: Lines on the source of the data, for ``repr``."""
-        return [f'Root of dataset: \t{self.data_root}', f'Split: \t{self.split}']
-
     def _explain(self, step: Callable):
         try:
             return step()

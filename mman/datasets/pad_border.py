@@ -68,13 +68,7 @@ class PadBorder(BaseTransform):
         return tuple(fill)
 
     def transform(self, results: dict) -> dict:
-        """Pad the image.
-
-        Args:
-            results (dict): Has ``img``, uint8 of shape (H, W) or (H, W, C).
-
-        Returns:
-            dict: The same, with the padded ``img`` and its ``img_shape``, (H, W).
+        """Pad ``img``, and set ``img_shape``.
 
         Raises:
             UserError: If ``pad_val`` has another number of channels.
