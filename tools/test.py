@@ -11,11 +11,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.config_parser(__doc__)
     parser.add_argument('checkpoint', type=cli.existing_file, help='checkpoint file')
     cli.add_run_arguments(parser)
-    parser.add_argument(
-        '--out',
-        type=cli.new_file('.pkl', '.pickle'),
-        help='new .pkl file for the predictions',
-    )
+    out = 'new .pkl file for the predictions'
+    parser.add_argument('--out', type=cli.new_file('.pkl', '.pickle'), help=out)
     return parser
 
 

@@ -16,8 +16,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--budget', type=cli.gib, metavar='G', help=choose)
     measure = 'run every row, on the GPU if there is one, and measure it too'
     parser.add_argument('--measure', action='store_true', help=measure)
-    stages = 'plan a pipeline of so many stages instead; mman plan-pipeline has more options'
-    parser.add_argument('--stages', type=cli.at_least(1), metavar='S', help=stages)
     cli.add_result_arguments(parser, need_picture=False)
     return parser
 
@@ -30,12 +28,8 @@ def main() -> None:
         from mman import apis
         from mman.analysis.memory_plan import plan_memory
         from mman.analysis.memory_report import draw_memory, memory_text, write_memory
-        from mman.analysis.pipeline_plan import pipeline_text, plan_pipeline
 
         cfg = apis.load_config(args.config, args.cfg_options)
-        if args.stages:
-            print(pipeline_text(plan_pipeline(cfg, args.stages, batch_size=args.batch)))
-            return
         overview = plan_memory(cfg, args.batch, args.budget, args.measure, cli.tell)
         print(memory_text(overview))
         if args.csv:

@@ -9,11 +9,8 @@ from mman.utils.errors import one_line_errors
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
-    parser.add_argument(
-        '--save-path',
-        type=cli.new_file('.py'),
-        help='new .py file to write the config to as well',
-    )
+    text = 'new .py file to write the config to as well'
+    parser.add_argument('--save-path', type=cli.new_file('.py'), help=text)
     return parser
 
 

@@ -9,12 +9,8 @@ from mman.utils.errors import one_line_errors
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
     parser = cli.export_parser(__doc__, 'new file, .pt2 for export and .pt for script')
-    parser.add_argument(
-        '--how',
-        choices=('export', 'script'),
-        default='export',
-        help='for torch.export.load, or TorchScript for torch.jit.load [export]',
-    )
+    how = 'for torch.export.load, or TorchScript for torch.jit.load [export]'
+    parser.add_argument('--how', choices=('export', 'script'), default='export', help=how)
     return parser
 
 
