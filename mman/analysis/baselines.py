@@ -18,25 +18,14 @@ _BACKWARD_STEP = 'BackwardStepOptimWrapper'
 
 @dataclass(frozen=True)
 class Baseline:
-    """A way to train end to end.
+    """A way to train end to end."""
 
-    Args:
-        name (str): As in the names of rows and folders.
-        words (str): What to call it.
-        parts (int): Into how many parts a batch is cut, their gradients
-            accumulated. Defaults to 1.
-        save_on_cpu (bool): ``model.save_on_cpu``. Defaults to False.
-        backward_step (bool): Whether the optimizer steps within the backward
-            pass. Defaults to False.
-        recompute (str): ``model.recompute``. Defaults to 'none'.
-    """
-
-    name: str
-    words: str
-    parts: int = 1
-    save_on_cpu: bool = False
-    backward_step: bool = False
-    recompute: str = 'none'
+    name: str  #: As in the names of rows and folders.
+    words: str  #: What to call it.
+    parts: int = 1  #: Into how many parts a batch is cut, their gradients accumulated.
+    save_on_cpu: bool = False  #: ``model.save_on_cpu``.
+    backward_step: bool = False  #: Whether the optimizer steps within the backward pass.
+    recompute: str = 'none'  #: ``model.recompute``.
 
     @property
     def keeps_weights(self) -> bool:

@@ -26,27 +26,15 @@ _UNITS = ((1e9, 'billions'), (1e6, 'millions'), (1e3, 'thousands'))
 
 @dataclass(frozen=True)
 class ExitResult:
-    """One exit.
+    """One exit."""
 
-    Args:
-        block (int): Its block, from 0.
-        units (str): The last unit that is run.
-        classifier (str): What predicts there.
-        accuracy (float): Top-1 in percent on the test set.
-        parameters (int): Of all that is run, the classifier included.
-        multiply_adds (int): Of one image, a multiplication with its addition
-            counting once.
-        image_shape (str): Of the images of the test set, which both accuracy
-            and multiply-adds are of, such as '3 x 8 x 8'.
-    """
-
-    block: int
-    units: str
-    classifier: str
-    accuracy: float
-    parameters: int
-    multiply_adds: int
-    image_shape: str
+    block: int  #: From 0.
+    units: str  #: The last unit that is run.
+    classifier: str  #: What predicts there.
+    accuracy: float  #: Top-1 in percent on the test set.
+    parameters: int  #: Of all that is run, the classifier included.
+    multiply_adds: int  #: Of one image, a multiplication with its addition counting once.
+    image_shape: str  #: Of the test images, which both are of, such as '3 x 8 x 8'.
 
 
 class _UsedStorages(TorchDispatchMode):
@@ -67,11 +55,7 @@ def _storage(tensor: torch.Tensor) -> int:
 
 
 def measure_exits(cfg: Config, model: nn.Module) -> list[ExitResult]:
-    """Measure all exits on the test set of a config.
-
-    Args:
-        cfg (Config): Has ``test_dataloader``.
-        model (nn.Module): A LocalImageClassifier in eval mode.
+    """Measure all exits of a LocalImageClassifier in eval mode on the test set of a config.
 
     Raises:
         UserError: If there is no test set, or the model has no exits.

@@ -77,16 +77,11 @@ def block_maps(
 
 
 def read_image(cfg: Config, model: nn.Module, path: str) -> tuple[np.ndarray, torch.Tensor]:
-    """Read an image as the validation set's are.
+    """Read an image as the validation set's are, for the LocalImageClassifier of a config.
 
     The pipeline of ``val_dataloader`` is applied to it; where that does not
     load files, the image is read in the model's order of colours and resized to
     ``model.input_shape``.
-
-    Args:
-        cfg (Config): The config.
-        model (nn.Module): Its LocalImageClassifier, on its device.
-        path (str): The image file.
 
     Returns:
         tuple: The image that the model sees, uint8 (H, W) or (H, W, 3), in its

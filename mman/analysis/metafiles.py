@@ -22,20 +22,12 @@ _MODELS = 'Models:'
 
 
 def methods_of(root: Path) -> list[str]:
-    """The folders of configs, without the base ones.
-
-    Args:
-        root (Path): Root of the repository.
-    """
+    """The folders of configs below the root of the repository, without the base ones."""
     return sorted({path.parent.name for path in (root / 'configs').glob('[!_]*/*.py')})
 
 
 def wanted_texts(root: Path, method: str) -> dict[Path, str]:
-    """What README.md and metafile.yml of a method should hold.
-
-    Args:
-        root (Path): Root of the repository.
-        method (str): Folder below configs/.
+    """What README.md and metafile.yml of a method, a folder below configs/, should hold.
 
     Raises:
         UserError: If the method or one of the files is missing, a marker in
@@ -57,11 +49,7 @@ def wanted_texts(root: Path, method: str) -> dict[Path, str]:
 
 
 def outdated(root: Path, methods: list[str]) -> Iterator[tuple[Path, str]]:
-    """The files that differ from what they should hold, and what that is.
-
-    Args:
-        root (Path): Root of the repository.
-        methods (list[str]): Folders below configs/.
+    """The files of methods that differ from what they should hold, and what that is.
 
     Raises:
         UserError: As :func:`wanted_texts`.

@@ -30,15 +30,10 @@ def markdown_table(
 
 
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], overwrite: bool = False) -> None:
-    """Write a CSV file with a line of headings; a value that a row lacks is left empty.
-
-    Args:
-        path (str | Path): The file.
-        rows (Iterable[Mapping]): Values by their headings.
-        overwrite (bool): Whether the file may exist. Defaults to False.
+    """Write a CSV file of values by their headings; one that a row lacks is left empty.
 
     Raises:
-        FileExistsError: If it exists and must not.
+        FileExistsError: If it exists, without ``overwrite``.
     """
     rows = list(rows)
     with open(path, 'w' if overwrite else 'x', newline='') as file:

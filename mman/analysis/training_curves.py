@@ -32,20 +32,12 @@ _FEW = 30
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity of one run.
+    """One quantity of one run."""
 
-    Args:
-        run (str): Name of the run.
-        key (str): Name of the quantity in the log.
-        unit (str): What steps count, 'iteration' or 'epoch'.
-        steps (tuple[int, ...]): Going up.
-        values (tuple[float, ...]): As many.
-    """
-
-    run: str
-    key: str
-    unit: str
-    steps: tuple[int, ...]
+    run: str  #: Name of the run.
+    key: str  #: Name of the quantity in the log.
+    unit: str  #: What steps count, 'iteration' or 'epoch'.
+    steps: tuple[int, ...]  #: Going up.
     values: tuple[float, ...]
 
 

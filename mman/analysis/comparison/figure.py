@@ -17,11 +17,8 @@ def draw_comparison(
 ) -> None:
     """Write mean top-1 errors, with bars of a standard deviation, over predicted peaks.
 
-    Args:
-        path (Path): A .png file, maybe an old one, 1350 x 900 pixels.
-        candidates (Sequence[Candidate]): What was compared.
-        rows (Sequence[dict]): What :func:`.make_rows` gives; those without an error are left out.
-        title (str): Above the picture.
+    The picture is a .png file, maybe an old one, of 1350 x 900 pixels. ``rows`` are those of
+    :func:`.make_rows`, one a candidate; those without an error are left out.
     """
     figure = new_figure(9, 6, dpi=150)
     axes = figure.subplots()

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
@@ -48,40 +47,23 @@ METHODS = (
 
 
 class Method(NamedTuple):
-    """How blocks are trained, without the network.
+    """How blocks are trained, without the network."""
 
-    Args:
-        name (str): As in the table and in the names of folders.
-        model (dict): Keys of ``model``: ``aux_head``, and others but the
-            network's.
-        hooks (list[dict]): ``custom_hooks``.
-        recipe (dict): Dotted keys of :data:`RECIPE` with values of its own.
-            Defaults to {}.
-    """
-
-    name: str
-    model: dict
-    hooks: list[dict]
-    recipe: Mapping = MappingProxyType({})
+    name: str  #: As in the table and in the names of folders.
+    model: dict  #: Keys of ``model``: ``aux_head``, and others but the network's.
+    hooks: list[dict]  #: ``custom_hooks``.
+    recipe: Mapping  #: Dotted keys of :data:`RECIPE` with values of its own.
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method with a number of blocks; one line of the table.
+    """A method with a number of blocks; one line of the table."""
 
-    Args:
-        method (str): Name of the method.
-        num_blocks (int): K.
-        cfg (Config): The config of its runs, without a seed.
-        hooks (list[dict]): The method's own among ``cfg.custom_hooks``.
-        baseline (Baseline | None): If it is one. Defaults to None.
-    """
-
-    method: str
-    num_blocks: int
-    cfg: Config
-    hooks: list[dict]
-    baseline: Baseline | None = None
+    method: str  #: Name of the method.
+    num_blocks: int  #: K.
+    cfg: Config  #: The config of its runs, without a seed.
+    hooks: list[dict]  #: The method's own among ``cfg.custom_hooks``.
+    baseline: Baseline | None = None  #: If it is one.
 
     @property
     def name(self) -> str:
