@@ -27,12 +27,10 @@ from common import (
     ways_of_bp,
     write,
 )
-from mmengine.config import Config
 
-from mman.analysis.memory_plan import part_of_batch
+from mman.analysis.comparison.times import WholeBatchTraining
 from mman.analysis.tables import markdown_table, mebibytes
 from mman.analysis.timing import in_turns, timed
-from mman.apis.random_batch import RandomBatchTraining
 from mman.cli.arguments import at_least
 from mman.utils.errors import UserError, one_line_errors
 from mman.utils.flop_count import OperationCount
@@ -78,20 +76,6 @@ def variants(case: str) -> list[Variant]:
     ]
 
 
-class WholeBatchTraining(RandomBatchTraining):
-    """Its iteration takes a whole batch, one part after the other if gradients are accumulated."""
-
-    def __init__(self, cfg: Config, batch_size: int, device: torch.device):
-        self.parts = cfg.optim_wrapper.get('accumulative_counts', 1)
-        size = part_of_batch(batch_size, self.parts)
-        super().__init__(cfg, size, device, cfg.get('custom_hooks', []))
-
-    def step(self) -> None:
-        """One step of the optimizers."""
-        for _ in range(self.parts):
-            super().step()
-
-
 def common_options(args: argparse.Namespace) -> dict:
     """Keys that the command line overrides in every config."""
     options = {'optim_wrapper.optimizer.lr': LEARNING_RATE}
@@ -105,7 +89,7 @@ def common_options(args: argparse.Namespace) -> dict:
     return options
 
 
-def operations(trainer: RandomBatchTraining) -> int:
+def operations(trainer: WholeBatchTraining) -> int:
     """Operations of an iteration, as :class:`.OperationCount` has them."""
     with OperationCount() as count:
         trainer.step()
@@ -117,9 +101,11 @@ def measure(kinds: list[Variant], args: argparse.Namespace) -> list[dict]:
     device, options = torch.device(args.device), common_options(args)
 
     def make(kind: Variant) -> WholeBatchTraining:
-        return WholeBatchTraining(kind.load(options), args.batch, device)
+        cfg = kind.load(options)
+        parts = cfg.optim_wrapper.get('accumulative_counts', 1)
+        return WholeBatchTraining(cfg, args.batch, device, cfg.get('custom_hooks', []), parts)
 
-    def iterate(trainer: RandomBatchTraining) -> None:
+    def iterate(trainer: WholeBatchTraining) -> None:
         for _ in range(args.iterations):
             trainer.step()
 
@@ -191,12 +177,8 @@ def build_parser() -> argparse.ArgumentParser:
     text = 'of autocast; float32 trains without it [float32]'
     add('--dtype', choices=('float32', 'bfloat16', 'float16'), default='float32', help=text)
     formats = ('contiguous', 'channels_last')
-    add(
-        '--memory-format',
-        choices=formats,
-        default=formats[0],
-        help='model.memory_format [contiguous]',
-    )
+    text = 'model.memory_format [contiguous]'
+    add('--memory-format', choices=formats, default=formats[0], help=text)
     add('--compile', action='store_true', help='set model.compile to {}')
     return parser
 

@@ -1,12 +1,10 @@
 """Evaluate a checkpoint on the test set of a config file."""
 
-import argparse
-
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     parser.add_argument('checkpoint', type=cli.existing_file, help='checkpoint file')

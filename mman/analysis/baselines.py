@@ -4,8 +4,7 @@ What local learning saves says something only beside them.
 """
 
 import copy
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmengine.config import Config
 
@@ -49,15 +48,6 @@ class Baseline:
         return changed
 
 
-def _with_checkpointing(one: Baseline) -> Baseline:
-    return dataclasses.replace(
-        one,
-        name=f'{one.name}-checkpoint',
-        words=f'{one.words}, recompute block',
-        recompute='block',
-    )
-
-
 _WAYS = (
     Baseline('bp', 'BP'),
     *(Baseline(f'bp-accumulate{n}', f'BP, batch in {n} parts', parts=n) for n in (2, 4, 8)),
@@ -65,4 +55,8 @@ _WAYS = (
     Baseline('bp-backward-step', 'BP, steps in the backward pass', backward_step=True),
 )
 #: Backpropagation first, then with checkpointing, then the others.
-BASELINES = tuple(way for one in _WAYS for way in (one, _with_checkpointing(one)))
+BASELINES = tuple(
+    replace(one, name=one.name + name, words=one.words + words, recompute=recompute)
+    for one in _WAYS
+    for name, words, recompute in (('', '', 'none'), ('-checkpoint', ', recompute block', 'block'))
+)

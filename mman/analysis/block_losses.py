@@ -29,10 +29,7 @@ FEW = 12
 def read_losses(run: str) -> list[dict]:
     """The records of a run: ``epoch``, ``iter``, ``losses``, maybe ``terms``.
 
-    Losses are NaN where one was not finite.
-
-    Args:
-        run (str): Its work dir, or the folder of one start.
+    ``run`` is its work dir, or the folder of one start. Losses are NaN where one was not finite.
 
     Raises:
         UserError: If there is none, its starts differ in K, or no loss is

@@ -21,8 +21,6 @@ from .inspection import loader_config
 from .plots import BLUE, VERMILION, in_style, new_figure, save_png, whole_numbers
 from .tables import markdown_table, write_csv
 
-_UNITS = ((1e9, 'billions'), (1e6, 'millions'), (1e3, 'thousands'))
-
 
 @dataclass(frozen=True)
 class ExitResult:
@@ -138,18 +136,17 @@ def draw_exits(path: str, results: Sequence[ExitResult], title: str) -> None:
 
     The picture is a new .png file of 1320 x 540 pixels.
     """
-    size, unit = next((s, u) for s, u in _UNITS if results[-1].multiply_adds >= s or s == 1e3)
     figure = new_figure(11, 4.5)
     left, right = figure.subplots(1, 2, sharey=True)
     accuracies = [one.accuracy for one in results]
-    blocks, costs = [one.block for one in results], [one.multiply_adds / size for one in results]
+    blocks, costs = [one.block for one in results], [one.multiply_adds / 1e6 for one in results]
     for axes, places in ((left, blocks), (right, costs)):
         axes.plot(places[:-1], accuracies[:-1], 'o-', color=BLUE, label='early exit')
         look = dict(color=VERMILION, markersize=8)
         axes.plot(places[-1:], accuracies[-1:], 's', label='whole network', **look)
     whole_numbers(left.xaxis)
     left.set(xlabel='last block that is run', ylabel='top-1 accuracy [%]')
-    right.set_xlabel(f'multiply-adds of one image of {results[-1].image_shape} [{unit}]')
+    right.set_xlabel(f'multiply-adds of one image of {results[-1].image_shape} [millions]')
     right.set_xlim(left=0)
     left.legend(loc='best')
     figure.suptitle(title)

@@ -21,6 +21,7 @@ from mman.engine.pipeline.survey import (
 from mman.utils import UserError
 from mman.utils.flop_count import multiply_adds
 
+from .memory_plan import train_batch
 from .tables import markdown_table, write_csv
 
 # Messages fill multiples of it.
@@ -97,10 +98,7 @@ def plan_pipeline(
     Raises:
         UserError: If the blocks cannot be trained in such a pipeline.
     """
-    if batch_size is None:
-        batch_size = (cfg.get('train_dataloader') or {}).get('batch_size')
-    if batch_size is None:
-        raise UserError('train_dataloader.batch_size is missing: give --batch')
+    batch_size = batch_size or train_batch(cfg, ': change it or give a batch size (--batch)')
     model = build_local_model(cfg)
     if not 1 <= stages <= model.num_blocks:
         raise UserError(

@@ -8,12 +8,9 @@ from mman.utils.errors import UserError
 
 
 def read_starts(run: str, file: str) -> list[list[dict]]:
-    """The records of every start of a run, in order.
+    """The records of every start of a run, in order, each of a file with one JSON object a line.
 
-    Args:
-        run (str): The work dir, with a folder for every start, named by its
-            time; or one of these.
-        file (str): Path of the file in such a folder, one JSON object a line.
+    ``run`` is the work dir, with a folder for every start, named by its time; or one of these.
 
     Raises:
         UserError: If the folder is missing, has no such file, or one is damaged.

@@ -51,9 +51,7 @@ class Digits(ChoosesSamples, BaseDataset):
         per_class (int | None): Draw as many samples of every class. Defaults to
             None, all.
         per_class_seed (int): What they are drawn with. Defaults to 0.
-        **kwargs: ``metainfo``, ``classes``, ``indices``, ``pipeline``,
-            ``test_mode``, ``lazy_init``, ``serialize_data`` and ``max_refetch``
-            of :class:`mmpretrain.datasets.BaseDataset`.
+        **kwargs: Other keys of :class:`mmpretrain.datasets.BaseDataset` but those of files.
 
     Raises:
         UserError: If a key has a wrong value.

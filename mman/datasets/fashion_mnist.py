@@ -41,12 +41,8 @@ class FashionMNIST(OfficialDataset, mmpretrain_datasets.FashionMNIST):
         split (str): 'train' or 'test'. Defaults to 'train'.
         channels (int): Channels of ``img``, 3 (the grey value three times) or
             1. Defaults to 3.
-        **kwargs: Other keys of :class:`OfficialDataset`. ``verify`` compares
-            the uncompressed content.
-
-    Raises:
-        UserError: If a key has a wrong value.
-        DataError: If the files are missing, differ or cannot be read.
+        **kwargs: Other keys of :class:`OfficialDataset`, whose errors it raises.
+            ``verify`` compares the uncompressed content.
     """
 
     COUNTS = dict(train=60_000, test=10_000)

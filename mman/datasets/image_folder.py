@@ -48,11 +48,10 @@ class ImageFolder(ImageNet):
         split_seed: int = 0,
         **kwargs,
     ):
-        if isinstance(val_fraction, bool) or not isinstance(val_fraction, int | float):
-            raise UserError(f'ImageFolder: val_fraction={val_fraction!r} should be a number')
-        if not 0 < val_fraction < 1:
+        # No integer is between them, True neither.
+        if not isinstance(val_fraction, float) or not 0 < val_fraction < 1:
             raise UserError(
-                f'ImageFolder: val_fraction={val_fraction!r} should be above 0 and below 1'
+                f'ImageFolder: val_fraction={val_fraction!r} should be a number above 0 and below 1'
             )
         if type(split_seed) is not int or not 0 <= split_seed < 2**32:
             raise UserError(

@@ -37,9 +37,7 @@ class OfficialDataset(ChoosesSamples, BaseDataset):
         per_class (int | None): Draw as many samples of every class. Defaults to
             None, all.
         per_class_seed (int): What they are drawn with. Defaults to 0.
-        **kwargs: ``metainfo``, ``classes``, ``indices``, ``pipeline``,
-            ``test_mode``, ``lazy_init``, ``serialize_data`` and ``max_refetch``
-            of :class:`mmpretrain.datasets.BaseDataset`.
+        **kwargs: Other keys of :class:`mmpretrain.datasets.BaseDataset` but those of files.
 
     Raises:
         UserError: If a key has a wrong value.
@@ -85,11 +83,6 @@ class OfficialDataset(ChoosesSamples, BaseDataset):
             indices=indices,
             **kwargs,
         )
-
-    @property
-    def num_classes(self) -> int:
-        """int: Number of classes of the published data set."""
-        return len(self.METAINFO['classes'])
 
     def known_length(self) -> int | None:
         """Samples that there will be; None for files that need not be the published ones.
@@ -154,7 +147,7 @@ class OfficialDataset(ChoosesSamples, BaseDataset):
             if self.verify:
                 require_sum(path, 'md5', self._md5(path), md5)
         for path, *part in self._parse(paths):
-            require_samples(path, *part, self.image_shape, self.num_classes)
+            require_samples(path, *part, self.image_shape, len(self.METAINFO['classes']))
             images.append(part[0])
             labels.append(part[1])
         # Pixel order in memory as in shape, which not every file has.

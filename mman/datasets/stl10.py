@@ -25,11 +25,7 @@ class STL10(ArchivedDataset):
     Args:
         data_root (str): Local folder that holds ``stl10_binary/``.
         split (str): 'train' or 'test'. Defaults to 'train'.
-        **kwargs: Other keys of :class:`OfficialDataset`.
-
-    Raises:
-        UserError: If a key has a wrong value.
-        DataError: If the files are missing, differ or cannot be read.
+        **kwargs: Other keys of :class:`OfficialDataset`, whose errors it raises.
     """
 
     METAINFO = {'classes': tuple('airplane bird car cat deer dog horse monkey ship truck'.split())}

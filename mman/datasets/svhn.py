@@ -26,11 +26,7 @@ class SVHN(OfficialDataset):
             ``test_32x32.mat``.
         split (str): 'train', 'test', 'extra' or 'train+extra' (in this order).
             Defaults to 'train'.
-        **kwargs: Other keys of :class:`OfficialDataset`.
-
-    Raises:
-        UserError: If a key has a wrong value.
-        DataError: If the files are missing, differ or cannot be read.
+        **kwargs: Other keys of :class:`OfficialDataset`, whose errors it raises.
     """
 
     METAINFO = {'classes': tuple('0123456789')}

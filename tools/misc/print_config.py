@@ -1,12 +1,10 @@
 """Print a config file with everything it inherits, as the tools see it."""
 
-import argparse
-
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     text = 'new .py file to write the config to as well'

@@ -36,11 +36,8 @@ def compare_methods(
     are processes of their own, which end with this one.
 
     Args:
-        cfg (Config): Network, data and recipe; see :func:`.make_grid`.
+        cfg (Config): As ``methods``, ``num_blocks`` and ``seeds``, see :func:`.make_grid`.
         work_dir (Path): Folder of all runs and results.
-        methods (Sequence[str] | None): As for :func:`.make_grid`.
-        num_blocks (Sequence[int] | None): Likewise.
-        seeds (Sequence[int] | None): Likewise.
         jobs (int): Trainings at once, on the same devices. Defaults to 1.
         rounds (int | None): Times of an iteration; None to measure no times.
             Defaults to 10.
