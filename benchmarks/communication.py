@@ -93,13 +93,7 @@ def measure(num_blocks: dict[str, int], args: argparse.Namespace) -> list[list[d
 
 
 def run(num_blocks: dict[str, int], world: int, args: argparse.Namespace) -> list[dict]:
-    """Measure all configs with so many ranks; a record for each variant of each.
-
-    Args:
-        num_blocks (dict[str, int]): K by the path of the config.
-        world (int): Number of ranks.
-        args (argparse.Namespace): Of this benchmark.
-    """
+    """Measure all configs, K by their paths, with so many ranks; a record for each variant."""
     # NCCL where every rank has a GPU of its own.
     gpus = torch.cuda.is_available() and torch.cuda.device_count() >= world
     backend = 'nccl' if gpus else 'gloo'

@@ -69,13 +69,7 @@ class NaiveStage(Stage):
 
 
 class Pipeline(RandomBatchTraining):
-    """A training in this process of a pipeline, or of another kind.
-
-    Args:
-        cfg (Config): Of a LocalImageClassifier.
-        wrap (Callable): Makes the model that is trained of the classifier.
-        batch (int): Images of this process's batch.
-    """
+    """A training in this process of a pipeline, or of what else ``wrap`` makes of the model."""
 
     def __init__(self, cfg: Config, wrap: Callable, batch: int):
         super().__init__(cfg, batch, torch.device('cpu'))

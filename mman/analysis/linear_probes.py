@@ -42,13 +42,9 @@ class Probes:
 
 
 def probe_blocks(cfg: Config, model: nn.Module, images: int = 10_000) -> Probes:
-    """Train a classifier on every block's features.
+    """Train a classifier on every block's features of a LocalImageClassifier in eval mode.
 
-    Args:
-        cfg (Config): Has the training and the validation set.
-        model (nn.Module): A LocalImageClassifier in eval mode.
-        images (int): Most images to train on, drawn once and for all. Defaults
-            to 10,000.
+    It is trained on so many images of the training set at most, drawn once and for all.
 
     Raises:
         UserError: If the training images are all of one class.

@@ -62,14 +62,12 @@ def export_torch(
 ) -> Exported:
     """Export a classifier as a program of torch.export or as TorchScript, with any size of batch.
 
+    All arguments but these are as in :func:`export_onnx`.
+
     Args:
-        config (str | Config): As :func:`mman.apis.get_model` takes it.
-        checkpoint (str): A local file, of training or published.
         out (str): The new file, .pt2 for 'export' and .pt for 'script'.
         how (str): 'export', a file for ``torch.export.load``, or 'script', one
             for ``torch.jit.load``. Defaults to 'export'.
-        pixels (bool): As in :func:`export_onnx`. Defaults to False.
-        images (str | None): As in :func:`export_onnx`. Defaults to None.
 
     Raises:
         UserError: As :func:`export_onnx` does, or if ``how`` is another word.

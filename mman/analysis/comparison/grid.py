@@ -197,10 +197,6 @@ def read_method(spec: str | Mapping[str, Any]) -> Method:
     model = {key: value for key, value in cfg.model.items() if key not in NETWORK}
     if not model.get('aux_head'):
         raise UserError(f'method {name!r}: {str(path)!r} has no model.aux_head')
-    return Method(name, model, list(cfg.get('custom_hooks') or []), _recipe(name, spec))
-
-
-def _recipe(name: str, spec: Mapping[str, Any]) -> dict:
     recipe = spec.get('recipe', {})
     if not isinstance(recipe, Mapping) or any(
         not isinstance(key, str) or key.split('.')[0] not in RECIPE for key in recipe
@@ -209,7 +205,7 @@ def _recipe(name: str, spec: Mapping[str, Any]) -> dict:
             f'comparison.methods: recipe={recipe!r} of {name!r} should be a dict of dotted keys '
             f'that begin with {" or ".join(RECIPE)}'
         )
-    return dict(recipe)
+    return Method(name, model, list(cfg.get('custom_hooks') or []), dict(recipe))
 
 
 def _method_files() -> list[Path]:
