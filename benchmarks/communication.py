@@ -1,9 +1,8 @@
 """Time what the gradients' way between processes adds to a training iteration.
 
-For every config and number of ranks the same model is trained side by side
-with each kind of reduction and with none, one iteration of each in turn. The
-exposed communication of a kind is its median time less that of training
-without communication.
+For every config and number of ranks the same model is trained side by side with each kind of
+reduction and with none, one iteration of each in turn. The exposed communication of a kind is its
+median time less that of training without communication.
 """
 
 import argparse

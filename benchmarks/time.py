@@ -1,11 +1,10 @@
 """Time per training iteration of the methods, over that of BP in the same run.
 
-All variants of a case are built side by side and take turns: every round times
-each of them, another one first, so that what slows the machine down slows all
-of them. An iteration is a batch from host memory through the data preprocessor,
-every block and its optimizer step, and the hooks that the config names; there
-is no data loader and no log. Of a batch in parts it is all parts, one after the
-other.
+All variants of a case are built side by side and take turns: every round times each of them,
+another one first, so that what slows the machine down slows all of them. An iteration is a batch
+from host memory through the data preprocessor, every block and its optimizer step, and the hooks
+that the config names; there is no data loader and no log. Of a batch in parts it is all parts, one
+after the other.
 """
 
 import argparse

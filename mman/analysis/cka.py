@@ -50,14 +50,12 @@ def compare_blocks(
         cfg (Config): Has the validation set, whose images both models are given.
         models (Sequence[tuple[str, nn.Module]]): One or two LocalImageClassifiers
             in eval mode, and what to call them.
-        images (int): Images, drawn once and for all; all if there are fewer.
-            Defaults to 500.
+        images (int): Images, drawn once and for all; all if there are fewer. Defaults to 500.
         unbiased (bool): Whether HSIC is estimated without bias. Defaults to
             False, the CKA of Kornblith et al.
 
     Raises:
-        UserError: If images are fewer than 4, or the models take images of
-            different shapes.
+        UserError: If images are fewer than 4, or the models take images of different shapes.
     """
     shapes = [model.input_shape for _, model in models]
     if len(set(shapes)) > 1:

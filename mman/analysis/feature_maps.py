@@ -36,8 +36,7 @@ def block_maps(
         model (nn.Module): A LocalImageClassifier in eval mode.
         inputs (Tensor): One normalised image, (1, C, H, W).
         blocks (Sequence[int] | None): Numbers of blocks. Defaults to None, all.
-        channels (Sequence[int] | None): Channels that all maps must have.
-            Defaults to None, any.
+        channels (Sequence[int] | None): Channels that all maps must have. Defaults to None, any.
 
     Returns:
         dict: By block, maps (C, H, W) by name: :data:`OUTPUT`, and of a block
@@ -77,9 +76,8 @@ def _require_below(count: int, what: str, numbers: Sequence[int] | None, who: st
 def read_image(cfg: Config, model: nn.Module, path: str) -> tuple[np.ndarray, torch.Tensor]:
     """Read an image as the validation set's are, for the LocalImageClassifier of a config.
 
-    The pipeline of ``val_dataloader`` is applied to it; where that does not
-    load files, the image is read in the model's order of colours and resized to
-    ``model.input_shape``.
+    The pipeline of ``val_dataloader`` is applied to it; where that does not load files, the image
+    is read in the model's order of colours and resized to ``model.input_shape``.
 
     Returns:
         tuple: The image that the model sees, uint8 (H, W) or (H, W, 3), in its
@@ -127,10 +125,9 @@ def draw_maps(
 ) -> None:
     """Write the image and a row of maps for every block and channel.
 
-    Every map is scaled by itself, from dark at its lowest value to light at its
-    highest, and has a colour bar. Of channels None draws the mean. The image is uint8, (H, W) or
-    (H, W, 3), the maps are those of :func:`block_maps`, and the picture is a new .png file,
-    190 x 160 pixels a map.
+    Every map is scaled by itself, from dark at its lowest value to light at its highest, and has a
+    colour bar. Of channels None draws the mean. The image is uint8, (H, W) or (H, W, 3), the maps
+    are those of :func:`block_maps`, and the picture is a new .png file, 190 x 160 pixels a map.
     """
     rows = [(k, channel) for k in maps for channel in (channels or [None])]
     columns = list(dict.fromkeys(name for row in maps.values() for name in row))

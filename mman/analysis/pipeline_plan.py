@@ -91,8 +91,7 @@ def plan_pipeline(
         cfg (Config): With ``model`` (a LocalImageClassifier) and ``optim_wrapper``.
         stages (int): S, at most the number of blocks.
         replicas (int): D, of every stage. Defaults to 1.
-        batch_size (int | None): Images of one replica. Defaults to
-            ``train_dataloader.batch_size``.
+        batch_size (int | None): Images of one replica. Defaults to ``train_dataloader.batch_size``.
         assumptions (Assumptions): Of the times.
 
     Raises:

@@ -42,9 +42,8 @@ def _read(path: Path) -> list[dict]:
 def join(starts: Iterable[Sequence[dict]], key: str) -> list[dict]:
     """The records of several starts as one run's, ``key`` going up.
 
-    ``key`` is their place in training, such as 'iter'. A start that was resumed repeats what
-    came after its checkpoint: its records replace those of earlier starts from its own first
-    one on.
+    ``key`` is their place in training, such as 'iter'. A start that was resumed repeats what came
+    after its checkpoint: its records replace those of earlier starts from its own first one on.
     """
     joined: list[dict] = []
     for records in filter(None, starts):

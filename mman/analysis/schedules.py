@@ -64,8 +64,7 @@ def read_schedules(
             counted in the training set for one process.
 
     Raises:
-        UserError: If one of these is missing or cannot be built, or there are
-            no data to count.
+        UserError: If one of these is missing or cannot be built, or there are no data to count.
     """
     # The model first: it costs less than the data, if something is wrong.
     model = local_model(cfg).train()

@@ -15,8 +15,7 @@ def markdown_table(
         rows (Sequence[Mapping]): One or more, each the cells by their headings.
         left (Collection[int]): Columns that are flush left; the others are
             flush right. Defaults to the first.
-        padded (bool): Whether columns have even widths in plain text too.
-            Defaults to True.
+        padded (bool): Whether columns have even widths in plain text too. Defaults to True.
     """
     columns = []
     for k, column in enumerate(zip(rows[0], *(row.values() for row in rows), strict=True)):

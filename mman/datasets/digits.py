@@ -34,9 +34,8 @@ def _test_mask(labels: np.ndarray) -> np.ndarray:
 class Digits(ChoosesSamples, BaseDataset):
     """1,797 handwritten digits of 8 x 8, 10 classes; needs no file or network.
 
-    20 % of each class, chosen once with the seed 0 whatever the seed of the
-    run, are the test split: 1,438 train and 359 test images. The published
-    values 0 to 16 are scaled to 0 to 255.
+    20 % of each class, chosen once with the seed 0 whatever the seed of the run, are the test
+    split: 1,438 train and 359 test images. The published values 0 to 16 are scaled to 0 to 255.
 
     Source: ``sklearn.datasets.load_digits``, the test part of the UCI data set
     "Optical Recognition of Handwritten Digits"
@@ -44,12 +43,10 @@ class Digits(ChoosesSamples, BaseDataset):
     Args:
         split (str): 'train' or 'test'. It alone selects the samples, not
             ``test_mode``. Defaults to 'train'.
-        channels (int): Channels of ``img``, 3 (the grey value three times) or
-            1. Defaults to 3.
+        channels (int): Channels of ``img``, 3 (the grey value three times) or 1. Defaults to 3.
         image_size (int): Height and width of ``img`` in pixels; other than 8,
             the images are resized bilinearly. Defaults to 8.
-        per_class (int | None): Draw as many samples of every class. Defaults to
-            None, all.
+        per_class (int | None): Draw as many samples of every class. Defaults to None, all.
         per_class_seed (int): What they are drawn with. Defaults to 0.
         **kwargs: Other keys of :class:`mmpretrain.datasets.BaseDataset` but those of files.
 

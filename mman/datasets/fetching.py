@@ -19,8 +19,7 @@ def download_file(url: str, path: str) -> None:
     The folder of ``path`` is made. Its name is one in :data:`.SHA256`, which has the checksum.
 
     Raises:
-        RuntimeError: If the download fails or has another checksum; nothing
-            is left behind then.
+        RuntimeError: If the download fails or has another checksum; nothing is left behind then.
     """
     try:
         os.makedirs(osp.dirname(path), exist_ok=True)

@@ -20,24 +20,21 @@ from mman.utils import UserError
 class InMemoryDataset(Dataset):
     """All images of a data set in one uint8 tensor, all labels in another.
 
-    The data loader takes whole batches from it, with
-    ``collate_fn=dict(type='in_memory_collate')``, for a
-    :class:`mman.models.BatchAugmentDataPreprocessor` to augment on the device.
-    The pixels and the order of their channels are those that ``PackInputs``
-    gives. The wrapped data set is dropped once it was read. Worker processes
-    share the tensors; each process of a distributed run holds its own.
+    The data loader takes whole batches from it, with ``collate_fn=dict(type='in_memory_collate')``,
+    for a :class:`mman.models.BatchAugmentDataPreprocessor` to augment on the device. The pixels and
+    the order of their channels are those that ``PackInputs`` gives. The wrapped data set is dropped
+    once it was read. Worker processes share the tensors; each process of a distributed run holds
+    its own.
 
     Args:
-        dataset (dict | BaseDataset): A data set whose samples hold ``img``,
-            uint8 of one shape (H, W, C) or (H, W), and ``gt_label``, one int.
-            It must have no pipeline. ``indices`` and other keys that choose
-            samples belong here.
+        dataset (dict | BaseDataset): A data set whose samples hold ``img``, uint8 of one shape (H,
+            W, C) or (H, W), and ``gt_label``, one int. It must have no pipeline. ``indices`` and
+            other keys that choose samples belong here.
         max_gib (float): Most memory for the images, in GiB; a larger data set
             is refused. Defaults to 4.
         pool (int): Side of the squares of pixels that become one, their
             rounded mean; it divides H and W. Defaults to 1.
-        lazy_init (bool): Whether to read only when first needed. Defaults to
-            False.
+        lazy_init (bool): Whether to read only when first needed. Defaults to False.
 
     Raises:
         UserError: If a key is unknown or wrong, the data set is of another
@@ -121,8 +118,7 @@ class InMemoryDataset(Dataset):
         """One batch of N samples, which torch's DataLoader asks for in their place.
 
         Returns:
-            list[dict]: One dict: ``inputs``, uint8 (N, C, H, W), and
-            ``gt_label``, int64 (N, ).
+            list[dict]: One dict: ``inputs``, uint8 (N, C, H, W), and ``gt_label``, int64 (N, ).
         """
         # A list, so that a wrong collate function leads to a wrong shape, which
         # the data preprocessor explains.
@@ -136,8 +132,7 @@ class InMemoryDataset(Dataset):
 def in_memory_collate(batch: Sequence[dict]) -> dict:
     """Pass on the one member of what ``InMemoryDataset.__getitems__`` returns.
 
-    Registered in mmengine's own registry, the only one that a Runner looks
-    collate functions up in.
+    Registered in mmengine's own registry, the only one that a Runner looks collate functions up in.
 
     Raises:
         UserError: If the batch comes from another data set.

@@ -22,10 +22,9 @@ from .official_sums import SHA256
 class OfficialDataset(ChoosesSamples, BaseDataset):
     """A data set whose published files are fetched, verified and read.
 
-    A subclass sets ``METAINFO['classes']``, :attr:`SPLITS` and
-    :attr:`image_shape`, and implements the two methods at the end. From
-    :attr:`COUNTS` and :attr:`image_shape` mistakes of a config are seen before
-    anything is read. Files that exist are never overwritten.
+    A subclass sets ``METAINFO['classes']``, :attr:`SPLITS` and :attr:`image_shape`, and implements
+    the two methods at the end. From :attr:`COUNTS` and :attr:`image_shape` mistakes of a config are
+    seen before anything is read. Files that exist are never overwritten.
 
     Args:
         data_root (str): Local folder of the data set; ``~`` is expanded.
@@ -34,8 +33,7 @@ class OfficialDataset(ChoosesSamples, BaseDataset):
         download (bool): Whether to download what is missing. Defaults to True.
         verify (bool): Whether files must have the official checksums. False
             accepts others, such as re-encoded copies. Defaults to True.
-        per_class (int | None): Draw as many samples of every class. Defaults to
-            None, all.
+        per_class (int | None): Draw as many samples of every class. Defaults to None, all.
         per_class_seed (int): What they are drawn with. Defaults to 0.
         **kwargs: Other keys of :class:`mmpretrain.datasets.BaseDataset` but those of files.
 
@@ -174,10 +172,9 @@ class ArchivedDataset(OfficialDataset):
     The folder that exists is not touched. Otherwise the archive is unpacked,
     and downloaded before if it is not there.
 
-    A subclass has, from whoever publishes the data set in Python, the folder
-    ``base_folder``, the archive ``filename`` at ``url``, a name in
-    :data:`.SHA256`, and the names and MD5s of the files in the folder,
-    ``train_list`` and ``test_list``.
+    A subclass has, from whoever publishes the data set in Python, the folder ``base_folder``, the
+    archive ``filename`` at ``url``, a name in :data:`.SHA256`, and the names and MD5s of the files
+    in the folder, ``train_list`` and ``test_list``.
     """
 
     def _needs(self) -> str:

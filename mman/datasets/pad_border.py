@@ -17,10 +17,9 @@ from .key_checks import require_choice
 class PadBorder(BaseTransform):
     """Pad all borders of an image, to be used before ``RandomCrop``.
 
-    mmpretrain's RandomCrop ignores its ``padding_mode`` when ``padding`` is
-    given and pads with a constant; and a single ``pad_val`` fills only the
-    first channel there. Here both do what they say. Reads and changes ``img``,
-    uint8 of shape (H, W) or (H, W, C), and sets ``img_shape``.
+    mmpretrain's RandomCrop ignores its ``padding_mode`` when ``padding`` is given and pads with a
+    constant; and a single ``pad_val`` fills only the first channel there. Here both do what they
+    say. Reads and changes ``img``, uint8 of shape (H, W) or (H, W, C), and sets ``img_shape``.
 
     Args:
         padding (int | Sequence[int]): Pixels on every border; or two numbers

@@ -17,8 +17,7 @@ _published = torchvision_datasets.STL10
 class STL10(ArchivedDataset):
     """STL-10: 5,000 train and 8,000 test images of 96 x 96, 10 classes.
 
-    The unlabelled images are neither read nor needed, though the archive
-    (2.6 GB) contains them.
+    The unlabelled images are neither read nor needed, though the archive (2.6 GB) contains them.
 
     Source: https://cs.stanford.edu/~acoates/stl10/
 

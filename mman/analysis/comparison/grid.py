@@ -163,10 +163,9 @@ def read_method(spec: str | Mapping[str, Any]) -> Method:
     """A method of ``configs/_base_/models``, of another file, or one of them with other keys.
 
     Args:
-        spec (str | dict): A name there, the path of a file, or a dict:
-            ``name``, ``base`` (a name or path), ``aux_head``, keys to
-            merge into that of the base, and ``recipe``, dotted keys such as
-            ``optim_wrapper.optimizer.lr`` with the values of this method alone.
+        spec (str | dict): A name there, the path of a file, or a dict: ``name``, ``base`` (a name
+            or path), ``aux_head``, keys to merge into that of the base, and ``recipe``, dotted keys
+            such as ``optim_wrapper.optimizer.lr`` with the values of this method alone.
 
     Raises:
         UserError: If there is no such method.
