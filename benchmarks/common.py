@@ -1,19 +1,26 @@
 """What the benchmarks share."""
 
 import argparse
+import copy
 import json
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from torch import multiprocessing
 
+from mman.analysis.baselines import BASELINES
+from mman.apis import leave_processes
 from mman.cli import arguments as cli
 from mman.engine.standalone import StandaloneTraining
 from mman.registry import register_all_modules
@@ -23,36 +30,46 @@ from mman.utils.environment import environment
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 #: What the others of a case are compared with.
 BASELINE = 'bp'
+TIMEOUT = timedelta(minutes=5)  # of what a process waits for another
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train: a config of this repository with keys overridden.
+    """One way to train: a config of this repository with keys overridden."""
 
-    Args:
-        case (str): Network and split; only variants of one case are compared.
-        name (str): As in the table and in ``--only``: the method, and what
-            differs from its config.
-        config (str): File in ``configs/``.
-        options (dict): Dotted keys and their values. Defaults to none.
-    """
-
+    #: Network and split; only variants of one case are compared.
     case: str
-    name: str
+    #: As in the table and in ``--only``: the method, and what differs from its config.
+    variant: str
+    #: File in ``configs/``.
     config: str
+    #: Dotted keys and their values.
     options: dict = field(default_factory=dict)
 
     def load(self, options: dict | None = None) -> Config:
         """The config, with more keys overridden if given."""
         cfg = Config.fromfile(CONFIGS / self.config)
-        cfg.merge_from_dict({**self.options, **(options or {})})
+        # A copy, since merging takes '_delete_' out of it.
+        cfg.merge_from_dict(copy.deepcopy({**self.options, **(options or {})}))
         return cfg
 
     def record(self) -> dict:
         """What says in a file which variant it is."""
-        return dict(
-            case=self.case, variant=self.name, config=self.config, options=dict(self.options)
-        )
+        return asdict(self)
+
+
+def ways_of_bp(case: str, config: str) -> list[Variant]:
+    """Backpropagation, and all that it can do to need less memory."""
+    found = []
+    for way in BASELINES:
+        options = {'model.recompute': way.recompute, 'model.save_on_cpu': way.save_on_cpu}
+        if way.parts > 1:
+            options['optim_wrapper.accumulative_counts'] = way.parts
+        if way.backward_step:
+            options['optim_wrapper.type'] = 'BackwardStepOptimWrapper'
+        name = 'bp/recompute=block' if way.name == 'bp-checkpoint' else way.name
+        found.append(Variant(case, name, config, options))
+    return found
 
 
 def chosen(variants: Sequence[Variant], only: Sequence[str] | None) -> list[Variant]:
@@ -61,11 +78,11 @@ def chosen(variants: Sequence[Variant], only: Sequence[str] | None) -> list[Vari
     Raises:
         UserError: If a name is none of them.
     """
-    names = list(dict.fromkeys(variant.name for variant in variants))
+    names = list(dict.fromkeys(one.variant for one in variants))
     for name in only or ():
         if name not in names:
             raise UserError(f'--only {name!r} should be one of {", ".join(names)}')
-    return [v for v in variants if only is None or v.name in (BASELINE, *only)]
+    return [v for v in variants if only is None or v.variant in (BASELINE, *only)]
 
 
 def baseline(records: Iterable[dict], record: dict, *same: str, **wanted: Any) -> dict:
@@ -126,6 +143,26 @@ def all_warmed_up(
         # Libraries take their workspaces now, not in the first one measured.
         warmed_up(makes[0], iterations, device)
     return [warmed_up(make, iterations, device) for make in makes]
+
+
+def in_processes(work: Callable, args: tuple, world: int, backend: str = 'gloo') -> list[Any]:
+    """What ``work(*args)``, ready for JSON, gives in each of so many processes of one group."""
+    with tempfile.TemporaryDirectory() as folder:
+        multiprocessing.spawn(_run_rank, (world, backend, folder, work, args), nprocs=world)
+        return [json.loads(Path(folder, f'rank{r}.json').read_text()) for r in range(world)]
+
+
+def _run_rank(
+    rank: int, world: int, backend: str, folder: str, work: Callable, args: tuple
+) -> None:
+    prepare(work.__name__)
+    torch.set_num_threads(1)
+    if backend == 'nccl':
+        torch.cuda.set_device(rank)
+    place = f'file://{folder}/rendezvous'
+    dist.init_process_group(backend, place, TIMEOUT, world_size=world, rank=rank)
+    Path(folder, f'rank{rank}.json').write_text(json.dumps(work(*args)))
+    leave_processes()
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:

@@ -1,56 +1,45 @@
 """Time what the gradients' way between processes adds to a training iteration.
 
-For every config and number of ranks the same model is trained side by side
-with each kind of reduction and with none, one iteration of each in turn. The
-exposed communication of a kind is its median time less that of training
-without communication.
+For every config and number of ranks the same model is trained side by side with each kind of
+reduction and with none, one iteration of each in turn. The exposed communication of a kind is its
+median time less that of training without communication.
 """
 
 import argparse
 import copy
-import json
-import tempfile
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 import torch
 import torch.distributed as dist
-from common import all_warmed_up, baseline, prepare, quartiles, write
+from common import all_warmed_up, baseline, in_processes, prepare, quartiles, write
 from mmengine.config import Config
-from mmpretrain.structures import DataSample
-from torch import multiprocessing
 
 from mman import apis
 from mman.analysis.tables import markdown_table, mebibytes
 from mman.analysis.timing import in_turns, timed
 from mman.apis.models import build_local_model
+from mman.apis.random_batch import RandomBatchTraining
 from mman.cli.arguments import at_least, new_file
-from mman.engine.standalone import StandaloneTraining
 from mman.engine.wrappers import LocalDistributedDataParallel
 from mman.utils.errors import one_line_errors
 
 CONFIGS = ('configs/man/resnet32_k16_cifar10.py', 'configs/man/resnet110_k55_cifar10.py')
 WARM_UP = 2
 GROUP = 4
-TIMEOUT = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to train.
+    """One way to train."""
 
-    Args:
-        name (str): As in the table.
-        num_blocks (int): K.
-        reduction (dict | None): Arguments of LocalDistributedDataParallel;
-            None for no communication.
-    """
-
+    #: As in the table.
     name: str
+    #: K.
     num_blocks: int
+    #: Arguments of LocalDistributedDataParallel; None for no communication.
     reduction: dict | None
 
 
@@ -68,105 +57,51 @@ def variants(num_blocks: int) -> list[Variant]:
     return [Variant(name, num_blocks, kind) for name, kind in reductions.items()] + plain
 
 
-class Trainer(StandaloneTraining):
-    """A model, its optimizers and hooks on one batch, without a Runner.
+class Trainer(RandomBatchTraining):
+    """A training on one batch whose gradients are reduced as a variant says."""
 
-    Args:
-        cfg (Config): Of a LocalImageClassifier.
-        variant (Variant): How it is trained.
-        data (dict): The batch.
-        device (torch.device): Where.
-    """
-
-    def __init__(self, cfg: Config, variant: Variant, data: dict, device: torch.device):
-        cfg, self._data = copy.deepcopy(cfg), data
+    def __init__(self, cfg: Config, variant: Variant, batch: int, device: torch.device):
+        cfg = copy.deepcopy(cfg)
         if variant.num_blocks == 1:
             cfg.model.splitter = dict(type='LocalBlockSplitter', num_blocks=1)
             cfg.custom_hooks = []
-        torch.manual_seed(0)
-        model = build_local_model(cfg)
-        model.init_weights()
-        model.to(device)
-        self.gradient_bytes = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+        super().__init__(cfg, batch, device, cfg.get('custom_hooks', []))
+        self.gradient_bytes = sum(p.nbytes for p in self.model.parameters() if p.requires_grad)
         if variant.reduction is not None:
-            model = LocalDistributedDataParallel(model, **variant.reduction)
-        super().__init__(model, cfg.optim_wrapper, cfg.get('custom_hooks', []))
-
-    def step(self) -> None:
-        """One iteration."""
-        super().step(self._data)
+            self.model = LocalDistributedDataParallel(self.model, **variant.reduction)
 
 
-def random_batch(cfg: Config, count: int, rank: int, device: torch.device) -> dict:
-    """One rank's own images and labels, as a data loader gives them."""
-    generator = torch.Generator().manual_seed(rank)
-    shape = (count, *cfg.model.input_shape)
-    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    labels = torch.randint(0, cfg.model.head.num_classes, (count,), generator=generator).tolist()
-    samples = [DataSample().set_gt_label(label).to(device) for label in labels]
-    return dict(inputs=images.to(device), data_samples=samples)
-
-
-def measure(
-    path: str, num_blocks: int, args: argparse.Namespace, rank: int, device: torch.device
-) -> list[dict]:
-    """What one rank has measured of every variant of a config."""
-    cfg = apis.load_config(path)
-    data = random_batch(cfg, args.batch, rank, device)
-    makes = [partial(Trainer, cfg, kind, data, device) for kind in variants(num_blocks)]
-    runs = [
-        (trainer, dict(times=[], peak_bytes=peak, gradient_bytes=trainer.gradient_bytes))
-        for trainer, peak in all_warmed_up(makes, WARM_UP, device)
-    ]
-    for trainer, result in in_turns(runs, args.iterations):
-        # All ranks start together.
-        dist.barrier()
-        result['times'].append(round(timed(trainer.step, device), 6))
-    return [result for _, result in runs]
-
-
-def run_rank(rank: int, world: int, num_blocks: dict, args: argparse.Namespace, folder: str):
-    """What every process does: all configs, results to a file."""
-    prepare_process()
-    device = torch.device('cpu')
-    if backend(world) == 'nccl':
-        device = torch.device('cuda', rank)
-        torch.cuda.set_device(device)
-    place = f'file://{folder}/rendezvous'
-    dist.init_process_group(backend(world), place, TIMEOUT, world_size=world, rank=rank)
-    results = [measure(path, count, args, rank, device) for path, count in num_blocks.items()]
-    Path(folder, f'rank{rank}.json').write_text(json.dumps(results))
-    dist.destroy_process_group()
-
-
-def prepare_process() -> None:
-    """What every process needs before it builds anything."""
-    prepare('communication')
-    torch.set_num_threads(1)
-
-
-def backend(world: int) -> str:
-    """NCCL where every rank has a GPU of its own, else gloo."""
-    gpus = torch.cuda.is_available() and torch.cuda.device_count() >= world
-    return 'nccl' if gpus else 'gloo'
+def measure(num_blocks: dict[str, int], args: argparse.Namespace) -> list[list[dict]]:
+    """What one rank has measured of every variant of every config."""
+    on_gpu = dist.get_backend() == 'nccl'
+    device = torch.device('cuda', dist.get_rank()) if on_gpu else torch.device('cpu')
+    results = []
+    for path, count in num_blocks.items():
+        cfg = apis.load_config(path)
+        makes = [partial(Trainer, cfg, kind, args.batch, device) for kind in variants(count)]
+        runs = [
+            (trainer, dict(times=[], peak_bytes=peak, gradient_bytes=trainer.gradient_bytes))
+            for trainer, peak in all_warmed_up(makes, WARM_UP, device)
+        ]
+        for trainer, result in in_turns(runs, args.iterations):
+            # All ranks start together.
+            dist.barrier()
+            result['times'].append(round(timed(trainer.step, device), 6))
+        results.append([result for _, result in runs])
+    return results
 
 
 def run(num_blocks: dict[str, int], world: int, args: argparse.Namespace) -> list[dict]:
-    """Measure all configs with so many ranks; a record for each variant of each.
-
-    Args:
-        num_blocks (dict[str, int]): K by the path of the config.
-        world (int): Number of ranks.
-        args (argparse.Namespace): Of this benchmark.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(run_rank, (world, num_blocks, args, folder), nprocs=world)
-        ranks = [json.loads(Path(folder, f'rank{r}.json').read_text()) for r in range(world)]
+    """Measure all configs, K by their paths, with so many ranks; a record for each variant."""
+    # NCCL where every rank has a GPU of its own.
+    gpus = torch.cuda.is_available() and torch.cuda.device_count() >= world
+    backend = 'nccl' if gpus else 'gloo'
+    ranks = in_processes(measure, (num_blocks, args), world, backend)
     return [
         dict(
             config=path,
             ranks=world,
-            backend=backend(world),
+            backend=backend,
             variant=kind.name,
             num_blocks=kind.num_blocks,
             communicates=kind.reduction is not None,
@@ -240,7 +175,7 @@ def main() -> None:
     parser = build_parser()
     args = parser.parse_args()
     with one_line_errors(parser):
-        prepare_process()
+        prepare('communication')
         num_blocks = {
             path: build_local_model(apis.load_config(path)).num_blocks for path in args.configs
         }

@@ -1,10 +1,9 @@
 """Time how many images per second the per-image pipeline and the in-memory path deliver.
 
-Both are the train dataloader and data preprocessor of CIFAR-10's base configs,
-each with every number of worker processes, on the same pictures. Every round
-takes one epoch of each in turn, another one first, so that what slows the
-machine down slows all of them. Unless a data root is given, the pictures are
-random pixels in files of CIFAR-10's format.
+Both are the train dataloader and data preprocessor of CIFAR-10's base configs, each with every
+number of worker processes, on the same pictures. Every round takes one epoch of each in turn,
+another one first, so that what slows the machine down slows all of them. Unless a data root is
+given, the pictures are random pixels in files of CIFAR-10's format.
 """
 
 import argparse

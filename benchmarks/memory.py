@@ -1,88 +1,135 @@
-"""Peak bytes of one training iteration, predicted or measured, over those of BP.
+"""Peak bytes and arithmetic of one training iteration, predicted or measured, over those of BP.
 
-BP is backpropagation (one local block). Every method is taken as its config
-has it and with the block, or all of it, recomputed in the backward pass; on
-ImageNet also with the split that takes the fewest bytes.
+BP is backpropagation (one local block), taken as it is and in all ways that it has to need less.
+Every method is taken as its config has it and with the block, or all of it, recomputed in the
+backward pass; on ImageNet also with the split that takes the fewest bytes.
 """
 
 import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from common import BASELINE, Variant, add_arguments, baseline, chosen, prepare, require_cuda, write
+from common import (
+    BASELINE,
+    CONFIGS,
+    Variant,
+    add_arguments,
+    baseline,
+    chosen,
+    prepare,
+    require_cuda,
+    ways_of_bp,
+    write,
+)
+from mmengine.config import Config
 
+from mman.analysis.baselines import PARTS_NOTE
+from mman.analysis.memory_plan import part_of_batch
 from mman.analysis.tables import markdown_table, mebibytes
 from mman.apis.memory_prediction import measure_memory, predict_memory
 from mman.apis.models import build_local_model
+from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
+from mman.utils.flop_count import multiply_adds
 
-# case: network, K and data set, as in the names of the configs
+# case, as in the names of the configs: their data set
 CASES = {
-    'resnet32_k16': ('resnet32', 'k16', 'cifar10'),
-    'resnet110_k55': ('resnet110', 'k55', 'cifar10'),
-    'resnet50_k2': ('resnet50', 'k2', 'imagenet'),
-    'resnet50_k4': ('resnet50', 'k4', 'imagenet'),
-    'resnet101_k2': ('resnet101', 'k2', 'imagenet'),
-    'resnet101_k4': ('resnet101', 'k4', 'imagenet'),
-    'resnet152_k2': ('resnet152', 'k2', 'imagenet'),
+    **dict.fromkeys(('resnet32_k16', 'resnet110_k55'), 'cifar10'),
+    **dict.fromkeys(('resnet50_k2', 'resnet50_k4', 'resnet101_k2', 'resnet101_k4'), 'imagenet'),
+    **dict.fromkeys(('resnet152_k2', 'vit-base_k4', 'resnet50_k17', 'resnet101_k34'), 'imagenet'),
 }
-METHODS = {
-    'cifar10': ('greedy', 'dgl', 'infopro', 'man', 'manpp'),
-    'imagenet': ('infopro', 'man'),
+METHODS = ('greedy', 'dgl', 'infopro', 'man', 'manpp')
+# Greedy heads where no config has them, on ResNets at every unit; case: config and keys.
+_HEAD = {'model.aux_head': dict(_delete_=True, type='LinearAuxHead')}
+_UNITS = dict(_delete_=True, type='LocalBlockSplitter', strategy='uniform', stem='own')
+GREEDY = {
+    'resnet50_k17': ('dgl/resnet50_k4', _HEAD | {'model.splitter': _UNITS | {'num_blocks': 17}}),
+    'resnet101_k34': ('dgl/resnet101_k4', _HEAD | {'model.splitter': _UNITS | {'num_blocks': 34}}),
+    'vit-base_k4': (
+        'manpp/vit-base_k4',
+        {'model.aux_head': _HEAD['model.aux_head'] | {'norm': dict(type='LN')}},
+    ),
 }
 # way to find the bytes: device of the iteration
 HOWS = {'fake': None, 'real': 'cpu', 'cuda': 'cuda'}
+# way to train blocks: what follows the names of its rows
+ORDERS = {'joint': '', 'single': '/one at a time', 'cached': '/one at a time, cached'}
 
 
 def variants(case: str, batch: int) -> Iterator[Variant]:
     """What is compared in a case."""
-    network, blocks, data = CASES[case]
-    plain = f'bp/{network}_{data}.py'
-    yield Variant(case, 'bp', plain)
-    yield Variant(case, 'bp/recompute=block', plain, {'model.recompute': 'block'})
-    splits = {'': {}}
+    network, data = case.split('_')[0], CASES[case]
+    yield from ways_of_bp(case, f'bp/{network}_{data}.py')
+    named = {method: (f'{method}/{case}', {}) for method in METHODS}
     if data == 'imagenet':
         searched = {'model.splitter.strategy': 'memory', 'model.splitter.batch_size': batch}
-        splits['/split=memory'] = searched
-    for method in METHODS[data]:
-        config = f'{method}/{network}_{blocks}_{data}.py'
-        for suffix, split in splits.items():
-            yield Variant(case, method + suffix, config, split)
+        named |= {f'{method}/split=memory': (f'{method}/{case}', searched) for method in METHODS}
+    if case in GREEDY:
+        named['greedy'] = GREEDY[case]
+    for name, (stem, options) in named.items():
+        config = f'{stem}_{data}.py'
+        if (CONFIGS / config).is_file():
+            yield Variant(case, name, config, options)
             for parts in ('block', 'all'):
-                name = f'{method}{suffix}/recompute={parts}'
-                yield Variant(case, name, config, {**split, 'model.recompute': parts})
+                recomputed = options | {'model.recompute': parts}
+                yield Variant(case, f'{name}/recompute={parts}', config, recomputed)
 
 
-def measure(variant: Variant, batch: int, hows: list[str]) -> dict:
-    """The record of one variant.
+def trainings(cfg: Config, order: str) -> list[tuple[Config, bool]]:
+    """The trainings that an order takes, and whether each is on cached features."""
+    if order == 'joint':
+        return [(cfg, False)]
+    found = []
+    for k in range(build_local_model(cfg).num_blocks):
+        one = Config(cfg.to_dict())
+        one.model.train_blocks = [k]
+        # There is nothing to cache before the first block.
+        found.append((one, order == 'cached' and k > 0))
+    return found
 
-    ``peak_bytes`` has a figure for every way to find it; ``prediction``, of
-    'fake' alone, is the whole :class:`.MemoryReport`.
+
+def measure(variant: Variant, order: str, batch: int, hows: list[str]) -> dict:
+    """The record of one variant, trained in an order.
+
+    ``peak_bytes`` has a figure for every way to find it, that of the training that needs most;
+    ``host_bytes`` is what is kept on the CPU besides, as predicted, and ``prediction`` the whole
+    :class:`.MemoryReport`. ``multiply_adds`` are of all trainings and all parts of a batch.
     """
     cfg = variant.load()
+    parts = cfg.optim_wrapper.get('accumulative_counts', 1)
+    size = part_of_batch(batch, parts)
+    needed = trainings(cfg, order)
+    reports = [predict_memory(one, size, cached) for one, cached in needed]
+    report, (worst, cached) = max(
+        zip(reports, needed, strict=True), key=lambda pair: pair[0].peak + pair[0].host
+    )
     model = build_local_model(cfg)
-    record = dict(
-        **variant.record(),
+    record = variant.record()
+    record['variant'] += ORDERS[order]
+    return dict(
+        **record,
         ends=list(model.block_ends),
         parameters=sum(p.numel() for p in model.parameters()),
-        peak_bytes={},
-        prediction=None,
+        peak_bytes={
+            how: measure_memory(worst, size, device, cached) if device else report.peak
+            for how, device in HOWS.items()
+            if how in hows
+        },
+        host_bytes=report.host,
+        multiply_adds=multiply_adds(parts * sum(one.flops for one in reports)),
+        peaks=[one.peak for one in reports],
+        prediction=asdict(report),
     )
-    for how in hows:
-        if how == 'fake':
-            report = predict_memory(cfg, batch)
-            record['prediction'] = asdict(report)
-            record['peak_bytes'][how] = report.peak
-        else:
-            record['peak_bytes'][how] = measure_memory(cfg, batch, HOWS[how])
-    return record
 
 
 def add_ratios(records: list[dict]) -> None:
-    """Give every record ``ratio``: its peaks over those of BP, each found the same way."""
+    """Give every record ``ratio``: its bytes over those of BP, each found the same way."""
     for record in records:
-        plain = baseline(records, record, 'case', variant=BASELINE)['peak_bytes']
-        record['ratio'] = {how: n / plain[how] for how, n in record['peak_bytes'].items()}
+        plain, host = baseline(records, record, 'case', variant=BASELINE), record['host_bytes']
+        record['ratio'] = {
+            how: (n + host) / plain['peak_bytes'][how] for how, n in record['peak_bytes'].items()
+        }
+        record['multiply_adds_over_bp'] = record['multiply_adds'] / plain['multiply_adds']
 
 
 def report(records: list[dict], hows: list[str]) -> str:
@@ -94,6 +141,8 @@ def report(records: list[dict], hows: list[str]) -> str:
         for how in hows:
             row[f'{how}, MiB'] = mebibytes(peaks[how])
             row[f'{how} over bp'] = f'{record["ratio"][how]:.3f}'
+        row['host, MiB'] = mebibytes(record['host_bytes'])
+        row['multiply-adds over bp'] = f'{record["multiply_adds_over_bp"]:.2f}'
         for how in hows if 'fake' in hows else ():
             if how != 'fake':
                 row[f'fake to {how}'] = f'{100 * (peaks["fake"] / peaks[how] - 1):+.2f} %'
@@ -108,6 +157,8 @@ def build_parser() -> argparse.ArgumentParser:
     text = 'predict on fake tensors, count live bytes of a real iteration on the CPU, or ask '
     text += "the GPU's allocator [fake]"
     parser.add_argument('--how', nargs='+', choices=HOWS, default=['fake'], help=text)
+    text = 'all blocks at once, one at a time, or so on cached features [joint]'
+    parser.add_argument('--order', nargs='+', choices=ORDERS, default=['joint'], help=text)
     add_arguments(parser, batch=128)
     return parser
 
@@ -117,14 +168,20 @@ def main() -> None:
     parser = build_parser()
     args = parser.parse_args()
     hows = list(dict.fromkeys(args.how))
+    records = []
     with one_line_errors(parser):
         prepare('memory')
         if 'cuda' in hows:
             require_cuda('--how cuda')
         kinds = [v for case in dict.fromkeys(args.cases) for v in variants(case, args.batch)]
-        records = [measure(kind, args.batch, hows) for kind in chosen(kinds, args.only)]
+        for kind in chosen(kinds, args.only):
+            cli.tell(f'{kind.case}: {kind.variant}')
+            # BP has one block, which is trained at once.
+            orders = ['joint'] if kind.config.startswith('bp/') else args.order
+            records += [measure(kind, order, args.batch, hows) for order in orders]
     add_ratios(records)
-    print(f'Peak of an iteration of {args.batch} images:\n\n{report(records, hows)}')
+    print(f'Peak of an iteration of {args.batch} images:\n\n{report(records, hows)}\n')
+    print(PARTS_NOTE)
     write(args, records)
 
 

@@ -10,43 +10,33 @@ many as there are ranks, in a pipeline, and by per-block DDP, at the same total 
 
 import argparse
 import copy
-import json
-import platform
-import tempfile
 import time
 from collections.abc import Callable
-from datetime import timedelta
-from pathlib import Path
 from statistics import mean, median
 
 import torch
 import torch.distributed as dist
+from common import in_processes, write
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
-from mmpretrain.structures import DataSample
-from torch import multiprocessing
 
 from mman import apis
 from mman.analysis.tables import markdown_table
-from mman.apis.models import build_local_model
+from mman.apis.random_batch import RandomBatchTraining
 from mman.cli.arguments import at_least, new_file
 from mman.engine.pipeline import mesh_of
 from mman.engine.pipeline.stage import Stage
-from mman.engine.standalone import StandaloneTraining
 from mman.engine.wrappers import (
     LocalDistributedDataParallel,
     LocalPipelineParallel,
     local_pipeline,
 )
 from mman.models.classifiers import LocalBlock
-from mman.registry import register_all_modules
 from mman.utils.errors import one_line_errors
 
 CONFIG = 'configs/man/resnet20_k10_digits.py'
 METHODS = ('greedy', 'man')
 ALONE, PIPELINE, PER_BLOCK = 'one process', 'pipeline', 'per-block DDP'
-TIMEOUT = timedelta(minutes=5)
 # name -> (timing of the average or None for a head without one, whether in the naive order)
 SLEPT = {
     'no momentum': (None, False),
@@ -78,35 +68,22 @@ class NaiveStage(Stage):
         return super()._table(losses)
 
 
-class Pipeline:
-    """A training in this process of a pipeline, or of another kind.
-
-    Args:
-        cfg (Config): Of a LocalImageClassifier.
-        wrap (Callable): Makes the model that is trained of the classifier.
-        batch (int): Images of this process's batch.
-    """
+class Pipeline(RandomBatchTraining):
+    """A training in this process of a pipeline, or of what else ``wrap`` makes of the model."""
 
     def __init__(self, cfg: Config, wrap: Callable, batch: int):
-        torch.manual_seed(0)
-        model = build_local_model(cfg)
-        model.init_weights()
-        self.model = wrap(model)
-        self.training = StandaloneTraining(self.model, cfg.optim_wrapper)
+        super().__init__(cfg, batch, torch.device('cpu'))
+        self.model = wrap(self.model)
         if mesh_of(self.model) is not None:
-            self.model.prepare(self.training.optim_wrapper, batch)
+            self.model.prepare(self.optim_wrapper, batch)
         for hook in cfg.get('custom_hooks') or ():
-            self.training.add_hook(hook)
-        shape = (batch, *cfg.model.input_shape)
-        images = torch.randint(0, 256, shape, dtype=torch.uint8)
-        samples = [DataSample().set_gt_label(place % 10) for place in range(batch)]
-        self.data = dict(inputs=images, data_samples=samples)
+            self.add_hook(hook)
 
     def run(self, iterations: int) -> list[float]:
         """Seconds from the end of one iteration to the end of the next."""
         ends = []
         for _ in range(iterations + 1):
-            self.training.step(dict(self.data))
+            self.step()
             ends.append(time.perf_counter())
         if mesh_of(self.model) is not None:
             self.model.share()
@@ -124,7 +101,7 @@ def slept(cfg: Config, name: str, seconds: float, iterations: int, stages: int) 
     local_pipeline.Stage = NaiveStage if naive else Stage
     training = Pipeline(cfg, lambda model: LocalPipelineParallel(model, stages), 2)
     for view in training.model.own_blocks:
-        sleep_instead(view, training.training.optim_wrapper[view.name], seconds)
+        sleep_instead(view, training.optim_wrapper[view.name], seconds)
     return training.run(iterations + stages)[stages:]
 
 
@@ -148,30 +125,16 @@ def sleep_instead(view: LocalBlock, wrapper: OptimWrapper, seconds: float) -> No
     view.forward, wrapper.update_params = forward, update_params
 
 
-def run_rank(rank: int, world: int, job: dict, folder: str) -> None:
-    """What every process does: one job, its times to a file."""
-    MMLogger.get_instance('pipeline', log_level='WARNING')
-    register_all_modules()
+def measure(job: dict) -> dict:
+    """Times of iterations in this process, and the bytes that each of its links has sent."""
     torch.set_num_threads(job.get('threads', 1))
-    meeting = f'file://{folder}/rendezvous'
-    dist.init_process_group(
-        'gloo', init_method=meeting, rank=rank, world_size=world, timeout=TIMEOUT
-    )
-    cfg = apis.load_config(job['config'])
-    if job.get('method') == 'greedy':
-        cfg.model.aux_head = dict(type='LinearAuxHead')
-        cfg.custom_hooks = []
+    cfg, world = apis.load_config(job['config']), dist.get_world_size()
     if job['kind'] == 'slept':
         times = slept(cfg, job['name'], job['seconds'], job['iterations'], world)
-        sent = {}
-    else:
-        times, sent = real(cfg, job, world)
-    Path(folder, f'rank{rank}.json').write_text(json.dumps(dict(times=times, sent=sent)))
-    apis.leave_processes()
-
-
-def real(cfg: Config, job: dict, world: int) -> tuple[list[float], dict[str, int]]:
-    """Times of iterations that compute, and the bytes that each link has sent."""
+        return dict(times=times, sent={})
+    if job['method'] == 'greedy':
+        cfg.model.aux_head = dict(type='LinearAuxHead')
+        cfg.custom_hooks = []
     ways = {
         PIPELINE: lambda model: LocalPipelineParallel(model, world),
         PER_BLOCK: lambda model: LocalDistributedDataParallel(
@@ -184,14 +147,12 @@ def real(cfg: Config, job: dict, world: int) -> tuple[list[float], dict[str, int
     times = training.run(job['iterations'] + 3)[3:]
     stage = getattr(training.model, 'stage', None)
     links = [link for link in (stage and (stage.upstream, stage.downstream)) or () if link]
-    return times, {type(link).__name__: link.bytes_sent() for link in links}
+    return dict(times=times, sent={type(link).__name__: link.bytes_sent() for link in links})
 
 
 def run(job: dict, world: int) -> dict:
     """A record of one job: times of rank 0, bytes that each rank has sent."""
-    with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(run_rank, (world, job, folder), nprocs=world)
-        ranks = [json.loads(Path(folder, f'rank{r}.json').read_text()) for r in range(world)]
+    ranks = in_processes(measure, (job,), world)
     sent = [rank['sent'] for rank in ranks]
     return dict(job, ranks=world, times=ranks[0]['times'], sent=sent)
 
@@ -261,11 +222,8 @@ def main() -> None:
     args = parser.parse_args()
     with one_line_errors(parser):
         records = [run(job, world) for job, world in jobs(args)]
-        if args.out:
-            settings = {k: v for k, v in vars(args).items() if k != 'out'}
-            content = dict(settings=settings, machine=platform.machine(), records=records)
-            Path(args.out).write_text(json.dumps(content, indent=1, default=str) + '\n')
-        print(table(records))
+    print(table(records))
+    write(args, records)
 
 
 if __name__ == '__main__':

@@ -1,11 +1,10 @@
 """Time per training iteration of the methods, over that of BP in the same run.
 
-All variants of a case are built side by side and take turns: every round times
-each of them, another one first, so that what slows the machine down slows all
-of them. An iteration is a batch from host memory through the data preprocessor,
-every block and its optimizer step, and the hooks that the config names; there
-is no data loader and no log. Of a batch in parts it is all parts, one after the
-other.
+All variants of a case are built side by side and take turns: every round times each of them,
+another one first, so that what slows the machine down slows all of them. An iteration is a batch
+from host memory through the data preprocessor, every block and its optimizer step, and the hooks
+that the config names; there is no data loader and no log. Of a batch in parts it is all parts, one
+after the other.
 """
 
 import argparse
@@ -24,28 +23,25 @@ from common import (
     prepare,
     quartiles,
     require_cuda,
+    ways_of_bp,
     write,
 )
-from mmengine.config import Config
 
-from mman.analysis.baselines import BASELINES, Baseline
-from mman.analysis.memory_plan import part_of_batch
+from mman.analysis.comparison.times import WholeBatchTraining
 from mman.analysis.tables import markdown_table, mebibytes
 from mman.analysis.timing import in_turns, timed
-from mman.apis.random_batch import RandomBatchTraining
 from mman.cli.arguments import at_least
 from mman.utils.errors import UserError, one_line_errors
 from mman.utils.flop_count import OperationCount
 
-# case: network, K in the names of its configs, and keys that change the split
+# case: network and K in the names of its configs, and keys that change the split
 CASES = {
     'resnet32_k15-release': (
-        'resnet32',
-        'k16',
+        'resnet32_k16',
         {'model.splitter.num_blocks': 15, 'model.splitter.stem': 'fused'},
     ),
-    'resnet32_k16': ('resnet32', 'k16', {}),
-    'resnet110_k55': ('resnet110', 'k55', {}),
+    'resnet32_k16': ('resnet32_k16', {}),
+    'resnet110_k55': ('resnet110_k55', {}),
 }
 # The host head of MAN as a method of its own.
 CROSS_ENTROPY = {'model.aux_head.task_loss': 'cross_entropy', 'model.aux_head.net': '2c2f'}
@@ -57,18 +53,15 @@ CLOCKS = {'wall': time.perf_counter, 'process': time.process_time}
 
 def variants(case: str) -> list[Variant]:
     """What is compared in a case."""
-    network, blocks, split = CASES[case]
+    split_name, split = CASES[case]
 
     def local(method: str, changed: str = '', options: dict | None = None) -> Variant:
-        config = f'{method}/{network}_{blocks}_cifar10.py'
+        config = f'{method}/{split_name}_cifar10.py'
         return Variant(case, method + changed, config, split | (options or {}))
 
-    plain = f'bp/{network}_cifar10.py'
     block, resize = {'model.recompute': 'block'}, {'model.aux_head.host.decoder': 'resize_first'}
     return [
-        Variant(case, 'bp', plain),
-        Variant(case, 'bp/recompute=block', plain, block),
-        *(Variant(case, one.name, plain, one_block(one)) for one in BASELINES[2:]),
+        *ways_of_bp(case, f'bp/{split_name.split("_")[0]}_cifar10.py'),
         local('greedy'),
         local('dgl'),
         local('infopro', '/cross_entropy', CROSS_ENTROPY),
@@ -80,30 +73,6 @@ def variants(case: str) -> list[Variant]:
         local('man', '/decoder=conv_first', {'model.aux_head.host.decoder': 'conv_first'}),
         local('man', '/decoder=resize_first/recompute=block', resize | block),
     ]
-
-
-class WholeBatchTraining(RandomBatchTraining):
-    """Its iteration takes a whole batch, one part after the other if gradients are accumulated."""
-
-    def __init__(self, cfg: Config, batch_size: int, device: torch.device):
-        self.parts = cfg.optim_wrapper.get('accumulative_counts', 1)
-        size = part_of_batch(batch_size, self.parts)
-        super().__init__(cfg, size, device, cfg.get('custom_hooks', []))
-
-    def step(self) -> None:
-        """One step of the optimizers."""
-        for _ in range(self.parts):
-            super().step()
-
-
-def one_block(way: Baseline) -> dict:
-    """Keys that make this way to train of the config of BP."""
-    options = {'model.recompute': way.recompute, 'model.save_on_cpu': way.save_on_cpu}
-    if way.parts > 1:
-        options['optim_wrapper.accumulative_counts'] = way.parts
-    if way.backward_step:
-        options['optim_wrapper.type'] = 'BackwardStepOptimWrapper'
-    return options
 
 
 def common_options(args: argparse.Namespace) -> dict:
@@ -119,7 +88,7 @@ def common_options(args: argparse.Namespace) -> dict:
     return options
 
 
-def operations(trainer: RandomBatchTraining) -> int:
+def operations(trainer: WholeBatchTraining) -> int:
     """Operations of an iteration, as :class:`.OperationCount` has them."""
     with OperationCount() as count:
         trainer.step()
@@ -131,9 +100,11 @@ def measure(kinds: list[Variant], args: argparse.Namespace) -> list[dict]:
     device, options = torch.device(args.device), common_options(args)
 
     def make(kind: Variant) -> WholeBatchTraining:
-        return WholeBatchTraining(kind.load(options), args.batch, device)
+        cfg = kind.load(options)
+        parts = cfg.optim_wrapper.get('accumulative_counts', 1)
+        return WholeBatchTraining(cfg, args.batch, device, cfg.get('custom_hooks', []), parts)
 
-    def iterate(trainer: RandomBatchTraining) -> None:
+    def iterate(trainer: WholeBatchTraining) -> None:
         for _ in range(args.iterations):
             trainer.step()
 
@@ -205,12 +176,8 @@ def build_parser() -> argparse.ArgumentParser:
     text = 'of autocast; float32 trains without it [float32]'
     add('--dtype', choices=('float32', 'bfloat16', 'float16'), default='float32', help=text)
     formats = ('contiguous', 'channels_last')
-    add(
-        '--memory-format',
-        choices=formats,
-        default=formats[0],
-        help='model.memory_format [contiguous]',
-    )
+    text = 'model.memory_format [contiguous]'
+    add('--memory-format', choices=formats, default=formats[0], help=text)
     add('--compile', action='store_true', help='set model.compile to {}')
     return parser
 
@@ -229,7 +196,7 @@ def main() -> None:
             torch.set_num_threads(args.threads)
         kinds = variants(args.case)
         if args.dtype != 'float32':
-            kinds = [kind for kind in kinds if 'backward-step' not in kind.name]
+            kinds = [kind for kind in kinds if 'backward-step' not in kind.variant]
         records = measure(chosen(kinds, args.only), args)
     summarize(records, args.batch)
     print(f'Milliseconds per iteration of {args.batch} images:\n\n{report(records)}')

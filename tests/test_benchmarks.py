@@ -57,20 +57,30 @@ def test_memory_predicts_and_measures_every_variant(tmp_path):
 
 
 @pytest.mark.full
-def test_fair_baselines_counts_all_parts_of_a_batch_and_both_memories(tmp_path):
-    only = ['BP, batch in 4 parts', 'BP, saved tensors on the CPU', 'greedy k16']
-    out = tmp_path / 'fair.json'
+def test_memory_counts_all_parts_of_a_batch_both_memories_and_every_phase(tmp_path):
+    only = ['bp-accumulate4', 'bp-cpu', 'greedy']
+    orders = ['joint', 'single', 'cached']
     raw, (headings, *rows) = record_of(
-        'fair_baselines.py', out, 'resnet32', '--batch', 16, '--measure', '--only', *only
+        'memory.py',
+        tmp_path / 'memory.json',
+        *('resnet32_k16', '--batch', 16, '--how', 'fake', 'real'),
+        *('--order', *orders, '--only', *only),
     )
-    bp, parts, cpu, greedy = raw['records']
-    assert [one['name'] for one in raw['records']] == ['BP', *only]
+    bp, parts, cpu, greedy, single, cached = raw['records']
+    phases = [f'greedy/one at a time{words}' for words in ('', ', cached')]
+    assert [one['variant'] for one in raw['records']] == ['bp', *only, *phases]
     assert bp['multiply_adds'] == parts['multiply_adds'] == cpu['multiply_adds']
-    assert greedy['blocks'] == 16 and greedy['multiply_adds'] < bp['multiply_adds']
-    assert all(one['measured'] == pytest.approx(one['device'], rel=0.02) for one in raw['records'])
+    assert len(greedy['ends']) == 16 and greedy['multiply_adds'] < bp['multiply_adds']
+    peaks = [one['peak_bytes'] for one in raw['records']]
+    assert all(one['real'] == pytest.approx(one['fake'], rel=0.02) for one in peaks)
     for one, row in zip(raw['records'], rows, strict=True):
-        assert row[3] == f'{(one["device"] + one["host"]) / bp["device"]:.3f}'
-    assert parts['device'] < bp['device'] and cpu['host'] > 0 == greedy['host']
+        total = one['peak_bytes']['fake'] + one['host_bytes']
+        assert row[4] == f'{total / bp["peak_bytes"]["fake"]:.3f}'
+    assert parts['peak_bytes']['fake'] < bp['peak_bytes']['fake']
+    assert cpu['host_bytes'] > 0 == greedy['host_bytes']
+    # Features of the blocks before come from a cache, or are computed anew in every phase.
+    assert cached['multiply_adds'] == greedy['multiply_adds'] < single['multiply_adds']
+    assert len(single['peaks']) == 16 and cached['peak_bytes']['fake'] == max(cached['peaks'])
 
 
 @pytest.mark.full

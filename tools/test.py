@@ -1,21 +1,16 @@
 """Evaluate a checkpoint on the test set of a config file."""
 
-import argparse
-
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     cli.add_checkpoint(parser)
     cli.add_run_arguments(parser)
-    parser.add_argument(
-        '--out',
-        type=cli.new_file('.pkl', '.pickle'),
-        help='new .pkl file for the predictions',
-    )
+    out = 'new .pkl file for the predictions'
+    parser.add_argument('--out', type=cli.new_file('.pkl', '.pickle'), help=out)
     return parser
 
 

@@ -4,14 +4,13 @@ SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint and end the training with exit cod
 --resume goes on from there.
 """
 
-import argparse
 import sys
 
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     cli.add_run_arguments(parser)

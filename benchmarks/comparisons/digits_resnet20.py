@@ -4,6 +4,9 @@
 # rebuild. DGL is the same under MAN as alone: the other variant would enlarge most maps.
 _base_ = '../../configs/man/resnet20_k10_digits.py'
 
+_EQUAL = dict(reconstruction_weight=1.0, task_weight=1.0)
+_DGL = dict(host=dict(variant='dgl'))
+
 model = dict(splitter=dict(strategy='uniform'))
 
 comparison = dict(
@@ -13,26 +16,16 @@ comparison = dict(
         dict(
             name='infopro',
             base='infopro',
-            aux_head=dict(
-                task_loss='cross_entropy', net='2c2f', reconstruction_weight=1.0, task_weight=1.0
-            ),
+            aux_head=dict(task_loss='cross_entropy', net='2c2f', **_EQUAL),
         ),
         'predsim',
         'auglocal',
-        dict(
-            name='man',
-            base='man',
-            aux_head=dict(host=dict(reconstruction_weight=1.0, task_weight=1.0)),
-        ),
-        dict(name='man_dgl', base='man_dgl', aux_head=dict(host=dict(variant='dgl'))),
+        dict(name='man', base='man', aux_head=dict(host=_EQUAL)),
+        dict(name='man_dgl', base='man_dgl', aux_head=_DGL),
         'man_predsim',
         'man_auglocal',
-        dict(
-            name='manpp',
-            base='manpp',
-            aux_head=dict(host=dict(reconstruction_weight=1.0, task_weight=1.0)),
-        ),
-        dict(name='manpp_dgl', base='manpp_dgl', aux_head=dict(host=dict(variant='dgl'))),
+        dict(name='manpp', base='manpp', aux_head=dict(host=_EQUAL)),
+        dict(name='manpp_dgl', base='manpp_dgl', aux_head=_DGL),
         'manpp_predsim',
         'manpp_auglocal',
     ],

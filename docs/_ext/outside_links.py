@@ -17,12 +17,9 @@ _CODE = re.compile(r'(^```.*?^```|`[^`\n]+`(?!\]))', re.MULTILINE | re.DOTALL)
 
 
 def without_outside_links(text: str, folder: Path, warn: Callable[[str], None]) -> str:
-    """The text of a page, its links out of docs/ replaced by paths in the repository.
+    """The Markdown of a page in ``folder``, its links out of docs/ replaced by paths.
 
-    Args:
-        text (str): Markdown.
-        folder (Path): Where the page lies, within docs/.
-        warn (Callable): Called with a line for every target that does not exist.
+    ``warn`` is called with a line for every target that does not exist.
     """
 
     def replaced(link: re.Match) -> str:

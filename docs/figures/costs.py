@@ -60,18 +60,14 @@ LEGEND = [
 
 
 def ratios(record: str) -> dict[str, float]:
-    """Bytes or median seconds of every variant of a record, over those of ``bp``.
-
-    Args:
-        record (str): A file in benchmarks/records, of benchmarks/memory.py, fair_baselines.py or
-            time.py.
-    """
+    """Bytes or median seconds of every variant of a file in benchmarks/records, over ``bp``."""
     found = json.loads((RECORDS / record).read_text())['records']
     costs = {_variant(record): _cost(record) for record in found}
     return {variant: cost / costs['bp'] for variant, cost in costs.items()}
 
 
 def _variant(record: dict) -> str:
+    """Its name; records of 2026-11-28-fair-baselines have words instead."""
     if 'variant' in record:
         return record['variant']
     names = {one.words: one.name for one in BASELINES}
@@ -92,11 +88,7 @@ def _style(mark: dict, filled: bool) -> dict:
 
 
 def draw(path: Path) -> None:
-    """Write the picture.
-
-    Args:
-        path (Path): An .svg file, maybe an old one.
-    """
+    """Write the picture into an .svg file, maybe an old one."""
     figure = Figure(figsize=(6.8, 5.4), layout='constrained')
     panels = figure.subplots(1, 2, sharey=True)
     heights = {variant: -row for row, variant in enumerate(ROWS.values())}

@@ -4,8 +4,7 @@ What local learning saves says something only beside them.
 """
 
 import copy
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmengine.config import Config
 
@@ -18,25 +17,14 @@ _BACKWARD_STEP = 'BackwardStepOptimWrapper'
 
 @dataclass(frozen=True)
 class Baseline:
-    """A way to train end to end.
+    """A way to train end to end."""
 
-    Args:
-        name (str): As in the names of rows and folders.
-        words (str): What to call it.
-        parts (int): Into how many parts a batch is cut, their gradients
-            accumulated. Defaults to 1.
-        save_on_cpu (bool): ``model.save_on_cpu``. Defaults to False.
-        backward_step (bool): Whether the optimizer steps within the backward
-            pass. Defaults to False.
-        recompute (str): ``model.recompute``. Defaults to 'none'.
-    """
-
-    name: str
-    words: str
-    parts: int = 1
-    save_on_cpu: bool = False
-    backward_step: bool = False
-    recompute: str = 'none'
+    name: str  #: As in the names of rows and folders.
+    words: str  #: What to call it.
+    parts: int = 1  #: Into how many parts a batch is cut, their gradients accumulated.
+    save_on_cpu: bool = False  #: ``model.save_on_cpu``.
+    backward_step: bool = False  #: Whether the optimizer steps within the backward pass.
+    recompute: str = 'none'  #: ``model.recompute``.
 
     @property
     def keeps_weights(self) -> bool:
@@ -60,15 +48,6 @@ class Baseline:
         return changed
 
 
-def _with_checkpointing(one: Baseline) -> Baseline:
-    return dataclasses.replace(
-        one,
-        name=f'{one.name}-checkpoint',
-        words=f'{one.words}, recompute block',
-        recompute='block',
-    )
-
-
 _WAYS = (
     Baseline('bp', 'BP'),
     *(Baseline(f'bp-accumulate{n}', f'BP, batch in {n} parts', parts=n) for n in (2, 4, 8)),
@@ -76,4 +55,8 @@ _WAYS = (
     Baseline('bp-backward-step', 'BP, steps in the backward pass', backward_step=True),
 )
 #: Backpropagation first, then with checkpointing, then the others.
-BASELINES = tuple(way for one in _WAYS for way in (one, _with_checkpointing(one)))
+BASELINES = tuple(
+    replace(one, name=one.name + name, words=one.words + words, recompute=recompute)
+    for one in _WAYS
+    for name, words, recompute in (('', '', 'none'), ('-checkpoint', ', recompute block', 'block'))
+)

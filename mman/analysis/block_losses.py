@@ -29,14 +29,10 @@ FEW = 12
 def read_losses(run: str) -> list[dict]:
     """The records of a run: ``epoch``, ``iter``, ``losses``, maybe ``terms``.
 
-    Losses are NaN where one was not finite.
-
-    Args:
-        run (str): Its work dir, or the folder of one start.
+    ``run`` is its work dir, or the folder of one start. Losses are NaN where one was not finite.
 
     Raises:
-        UserError: If there is none, its starts differ in K, or no loss is
-            finite.
+        UserError: If there is none, its starts differ in K, or no loss is finite.
     """
     records = join(read_starts(run, BlockLogHook.filename), 'iter')
     if not records:

@@ -29,27 +29,13 @@ MOST_NUMBERS = 16
 
 @dataclass(frozen=True)
 class CKA:
-    """CKA of all pairs of blocks.
+    """CKA of all pairs of blocks."""
 
-    Args:
-        names (tuple[str, str]): The models of rows and columns, maybe the same.
-        ends (tuple[list[str], list[str]]): The last unit of every block of both.
-        unbiased (bool): Which estimator of HSIC.
-        num_images (int): How many images were compared by.
-        matrix (list[list[float]]): (K1, K2); NaN where features do not differ
-            between images.
-    """
-
-    names: tuple[str, str]
-    ends: tuple[list[str], list[str]]
-    unbiased: bool
-    num_images: int
-    matrix: list[list[float]]
-
-    @property
-    def kind(self) -> str:
-        """'unbiased' or 'biased'."""
-        return 'unbiased' if self.unbiased else 'biased'
+    names: tuple[str, str]  #: The models of rows and columns, maybe the same.
+    ends: tuple[list[str], list[str]]  #: The last unit of every block of both.
+    kind: str  #: The estimator of HSIC, 'unbiased' or 'biased'.
+    num_images: int  #: How many images were compared by.
+    matrix: list[list[float]]  #: (K1, K2); NaN where features do not differ between images.
 
 
 def compare_blocks(
@@ -64,14 +50,12 @@ def compare_blocks(
         cfg (Config): Has the validation set, whose images both models are given.
         models (Sequence[tuple[str, nn.Module]]): One or two LocalImageClassifiers
             in eval mode, and what to call them.
-        images (int): Images, drawn once and for all; all if there are fewer.
-            Defaults to 500.
+        images (int): Images, drawn once and for all; all if there are fewer. Defaults to 500.
         unbiased (bool): Whether HSIC is estimated without bias. Defaults to
             False, the CKA of Kornblith et al.
 
     Raises:
-        UserError: If images are fewer than 4, or the models take images of
-            different shapes.
+        UserError: If images are fewer than 4, or the models take images of different shapes.
     """
     shapes = [model.input_shape for _, model in models]
     if len(set(shapes)) > 1:
@@ -83,8 +67,8 @@ def compare_blocks(
     batches = list(loader)
     grams = [_grams(model, batches, unbiased) for _, model in models]
     names, ends = zip(*((name, model.block_ends) for name, model in models), strict=True)
-    matrix = cka(grams[0], grams[-1])
-    return CKA((names[0], names[-1]), (ends[0], ends[-1]), unbiased, found, matrix)
+    kind, matrix = 'unbiased' if unbiased else 'biased', cka(grams[0], grams[-1])
+    return CKA((names[0], names[-1]), (ends[0], ends[-1]), kind, found, matrix)
 
 
 def _grams(model: nn.Module, batches: Sequence[dict], unbiased: bool) -> torch.Tensor:
@@ -102,11 +86,7 @@ def model_name(cfg: Config, checkpoint: str) -> str:
 
 
 def gram_matrix(batches: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Inner products of flattened features, float64 (N, N).
-
-    Args:
-        batches (Sequence[Tensor]): Features of N samples together, (n, ...).
-    """
+    """Inner products (N, N), float64, of the features of N samples, batches of (n, ...)."""
     features = torch.cat([batch.flatten(1) for batch in batches])
     # Centring changes nothing in CKA, but without it large means would cost digits.
     features = features - features.mean(dim=0)
@@ -116,10 +96,8 @@ def gram_matrix(batches: Sequence[torch.Tensor]) -> torch.Tensor:
 def centred(gram: torch.Tensor, unbiased: bool = False) -> torch.Tensor:
     """A matrix whose inner product with another is their HSIC, up to a constant.
 
-    Args:
-        gram (Tensor): Symmetric, (N, N), N from 4 on.
-        unbiased (bool): For Song's estimator (U-centring: the diagonal left
-            out) instead of the biased one. Defaults to False.
+    ``gram`` is symmetric, (N, N), N from 4 on; ``unbiased`` is for Song's estimator (U-centring:
+    the diagonal left out) instead of the biased one.
     """
     if not unbiased:
         rows = gram.mean(dim=0)
@@ -132,11 +110,9 @@ def centred(gram: torch.Tensor, unbiased: bool = False) -> torch.Tensor:
 
 
 def cka(first: torch.Tensor, second: torch.Tensor) -> list[list[float]]:
-    """CKA of every pair, (K1, K2); NaN where features do not differ between samples.
+    """CKA (K1, K2) of every pair of centred Gram matrices, (K1, N, N) and (K2, N, N).
 
-    Args:
-        first (Tensor): Centred Gram matrices, (K1, N, N).
-        second (Tensor): Likewise, (K2, N, N).
+    It is NaN where features do not differ between samples.
     """
     first, second = first.flatten(1), second.flatten(1)
     scale = first.norm(dim=1)[:, None] * second.norm(dim=1)

@@ -8,13 +8,11 @@ from statistics import mean, stdev
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import nn
 
 from mman import apis
 from mman.apis.models import build_local_model
 from mman.models.splitters.presets import DEFAULT_PRESETS, PRESETS
-from mman.registry import MODELS, register_all_modules
 from mman.utils import UserError
 from mman.utils.fake_copy import fake_copy
 from mman.utils.flop_count import FlopCount
@@ -44,11 +42,7 @@ _FEW = 8
 
 
 def config_facts(root: Path, name: str) -> tuple[dict, dict[str, str]]:
-    """What there is to say of a config, its model built as for training.
-
-    Args:
-        root (Path): Root of the repository.
-        name (str): Out of :func:`mman.apis.list_models`.
+    """What there is to say of a config of the repository, its model built as for training.
 
     Returns:
         tuple: Its model in the schema of model-index, the collection None; and the cells of its
@@ -65,18 +59,16 @@ def config_facts(root: Path, name: str) -> tuple[dict, dict[str, str]]:
             f'config {name!r}: dataset_type={cfg.get("dataset_type")!r} should be one of '
             f'{", ".join(DATASETS)}; add it to DATASETS of {Path(__file__).name}'
         )
-    num_blocks, ends, source, trained = _split(_text(cfg.model))
-    keys = ('backbone', 'neck', 'head', 'input_shape')
-    parameters, multiply_adds = _inference(_text({key: cfg.model.get(key) for key in keys}))
+    model = _model_facts(json.dumps(cfg.model, sort_keys=True))
     entry = {
         'Name': name,
         'Metadata': {
             'Training Data': dataset,
             'Epochs': cfg.train_cfg.max_epochs,
-            'Local Blocks': num_blocks,
-            'Trained Parameters': trained,
-            'Parameters': parameters,
-            'FLOPs': multiply_adds,
+            'Local Blocks': model['K'],
+            'Trained Parameters': model['trained'],
+            'Parameters': model['parameters'],
+            'FLOPs': model['multiply_adds'],
         },
         'In Collection': None,
     }
@@ -98,27 +90,33 @@ def config_facts(root: Path, name: str) -> tuple[dict, dict[str, str]]:
     row = {
         'config': f'[{stem}]({stem}.py)',
         'data set': dataset,
-        'K': str(num_blocks),
-        'blocks end at': ends,
-        'split from': source,
-        'trained parameters': f'{trained:,}',
-        'at inference': f'{parameters:,}',
+        'K': str(model['K']),
+        'blocks end at': model['ends'],
+        'split from': model['source'],
+        'trained parameters': f'{model["trained"]:,}',
+        'at inference': f'{model["parameters"]:,}',
         'top-1, %': cell,
     }
     return entry, row
 
 
-def _text(part: dict) -> str:
-    """A part of a config as text, which caches can compare: many configs share a network."""
-    return json.dumps(part, sort_keys=True)
-
-
 @functools.cache
-def _split(model_text: str) -> tuple[int, str, str, int]:
-    """K, ends, their source and the number of trained parameters."""
-    model = build_local_model(Config(dict(model=json.loads(model_text))))
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return model.num_blocks, _ends(model), _source(model, json.loads(model_text)), trained
+def _model_facts(text: str) -> dict:
+    """What there is to say of a model, by its config as text: many configs share a model."""
+    cfg = Config(dict(model=json.loads(text)))
+    model = build_local_model(cfg).eval()
+    # Of one image, OpenMMLab's FLOPs.
+    with fake_copy(model) as copied, torch.no_grad(), FlopCount() as count:
+        copied(torch.empty(1, *model.input_shape))
+    in_heads = sum(p.numel() for p in model.aux_heads.parameters())
+    return dict(
+        K=model.num_blocks,
+        ends=_ends(model),
+        source=_source(model, cfg.model),
+        trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        parameters=sum(p.numel() for p in model.parameters()) - in_heads,
+        multiply_adds=count.multiply_adds,
+    )
 
 
 def _ends(model: nn.Module) -> str:
@@ -143,19 +141,6 @@ def _source(model: nn.Module, cfg: dict) -> str:
     source, ends = PRESETS.get(preset, ('', {}))
     known = ends.get(model.num_blocks, '').split()
     return source if known and known == model.block_ends[:-1] else ''
-
-
-@functools.cache
-def _inference(network_text: str) -> tuple[int, int]:
-    """Parameters of the plain classifier, and multiply-adds of one image, OpenMMLab's FLOPs."""
-    register_all_modules()
-    init_default_scope('mman')
-    network = json.loads(network_text)
-    shape = network.pop('input_shape')
-    model = MODELS.build(dict(type='ImageClassifier', **network)).eval()
-    with fake_copy(model) as copied, torch.no_grad(), FlopCount() as count:
-        copied(torch.empty(1, *shape))
-    return sum(p.numel() for p in model.parameters()), count.multiply_adds
 
 
 def _accuracies(root: Path, pattern: str) -> tuple[list[float], str]:

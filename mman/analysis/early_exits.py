@@ -21,32 +21,18 @@ from .inspection import loader_config
 from .plots import BLUE, VERMILION, in_style, new_figure, save_png, whole_numbers
 from .tables import markdown_table, write_csv
 
-_UNITS = ((1e9, 'billions'), (1e6, 'millions'), (1e3, 'thousands'))
-
 
 @dataclass(frozen=True)
 class ExitResult:
-    """One exit.
+    """One exit."""
 
-    Args:
-        block (int): Its block, from 0.
-        units (str): The last unit that is run.
-        classifier (str): What predicts there.
-        accuracy (float): Top-1 in percent on the test set.
-        parameters (int): Of all that is run, the classifier included.
-        multiply_adds (int): Of one image, a multiplication with its addition
-            counting once.
-        image_shape (str): Of the images of the test set, which both accuracy
-            and multiply-adds are of, such as '3 x 8 x 8'.
-    """
-
-    block: int
-    units: str
-    classifier: str
-    accuracy: float
-    parameters: int
-    multiply_adds: int
-    image_shape: str
+    block: int  #: From 0.
+    units: str  #: The last unit that is run.
+    classifier: str  #: What predicts there.
+    accuracy: float  #: Top-1 in percent on the test set.
+    parameters: int  #: Of all that is run, the classifier included.
+    multiply_adds: int  #: Of one image, a multiplication with its addition counting once.
+    image_shape: str  #: Of the test images, which both are of, such as '3 x 8 x 8'.
 
 
 class _UsedStorages(TorchDispatchMode):
@@ -67,11 +53,7 @@ def _storage(tensor: torch.Tensor) -> int:
 
 
 def measure_exits(cfg: Config, model: nn.Module) -> list[ExitResult]:
-    """Measure all exits on the test set of a config.
-
-    Args:
-        cfg (Config): Has ``test_dataloader``.
-        model (nn.Module): A LocalImageClassifier in eval mode.
+    """Measure all exits of a LocalImageClassifier in eval mode on the test set of a config.
 
     Raises:
         UserError: If there is no test set, or the model has no exits.
@@ -154,18 +136,17 @@ def draw_exits(path: str, results: Sequence[ExitResult], title: str) -> None:
 
     The picture is a new .png file of 1320 x 540 pixels.
     """
-    size, unit = next((s, u) for s, u in _UNITS if results[-1].multiply_adds >= s or s == 1e3)
     figure = new_figure(11, 4.5)
     left, right = figure.subplots(1, 2, sharey=True)
     accuracies = [one.accuracy for one in results]
-    blocks, costs = [one.block for one in results], [one.multiply_adds / size for one in results]
+    blocks, costs = [one.block for one in results], [one.multiply_adds / 1e6 for one in results]
     for axes, places in ((left, blocks), (right, costs)):
         axes.plot(places[:-1], accuracies[:-1], 'o-', color=BLUE, label='early exit')
         look = dict(color=VERMILION, markersize=8)
         axes.plot(places[-1:], accuracies[-1:], 's', label='whole network', **look)
     whole_numbers(left.xaxis)
     left.set(xlabel='last block that is run', ylabel='top-1 accuracy [%]')
-    right.set_xlabel(f'multiply-adds of one image of {results[-1].image_shape} [{unit}]')
+    right.set_xlabel(f'multiply-adds of one image of {results[-1].image_shape} [millions]')
     right.set_xlim(left=0)
     left.legend(loc='best')
     figure.suptitle(title)

@@ -36,8 +36,7 @@ def block_maps(
         model (nn.Module): A LocalImageClassifier in eval mode.
         inputs (Tensor): One normalised image, (1, C, H, W).
         blocks (Sequence[int] | None): Numbers of blocks. Defaults to None, all.
-        channels (Sequence[int] | None): Channels that all maps must have.
-            Defaults to None, any.
+        channels (Sequence[int] | None): Channels that all maps must have. Defaults to None, any.
 
     Returns:
         dict: By block, maps (C, H, W) by name: :data:`OUTPUT`, and of a block
@@ -47,11 +46,7 @@ def block_maps(
     Raises:
         UserError: If there is no such block or channel.
     """
-    for k in blocks or ():
-        if not 0 <= k < model.num_blocks:
-            raise UserError(
-                f'block {k} does not exist: the model has the blocks 0 to {model.num_blocks - 1}'
-            )
+    _require_below(model.num_blocks, 'block', blocks, 'the model has')
     maps = {}
     heads = [*model.aux_heads, None]
     for k, (x, head) in enumerate(zip(block_outputs(model, inputs), heads, strict=True)):
@@ -68,25 +63,21 @@ def block_maps(
             for name, value in found.items()
         }
     fewest = min(len(one) for row in maps.values() for one in row.values())
-    for channel in channels or ():
-        if not 0 <= channel < fewest:
-            raise UserError(
-                f'channel {channel} does not exist: the maps have the channels 0 to {fewest - 1}'
-            )
+    _require_below(fewest, 'channel', channels, 'the maps have')
     return maps
 
 
+def _require_below(count: int, what: str, numbers: Sequence[int] | None, who: str) -> None:
+    for number in numbers or ():
+        if not 0 <= number < count:
+            raise UserError(f'{what} {number} does not exist: {who} the {what}s 0 to {count - 1}')
+
+
 def read_image(cfg: Config, model: nn.Module, path: str) -> tuple[np.ndarray, torch.Tensor]:
-    """Read an image as the validation set's are.
+    """Read an image as the validation set's are, for the LocalImageClassifier of a config.
 
-    The pipeline of ``val_dataloader`` is applied to it; where that does not
-    load files, the image is read in the model's order of colours and resized to
-    ``model.input_shape``.
-
-    Args:
-        cfg (Config): The config.
-        model (nn.Module): Its LocalImageClassifier, on its device.
-        path (str): The image file.
+    The pipeline of ``val_dataloader`` is applied to it; where that does not load files, the image
+    is read in the model's order of colours and resized to ``model.input_shape``.
 
     Returns:
         tuple: The image that the model sees, uint8 (H, W) or (H, W, 3), in its
@@ -134,15 +125,9 @@ def draw_maps(
 ) -> None:
     """Write the image and a row of maps for every block and channel.
 
-    Every map is scaled by itself, from dark at its lowest value to light at its
-    highest, and has a colour bar.
-
-    Args:
-        path (str): A new .png file, 190 x 160 pixels a map.
-        image (ndarray): Uint8, (H, W) or (H, W, 3).
-        maps (dict): By block, maps (C, H, W) by name.
-        channels (Sequence[int] | None): Which to draw; None for their mean.
-        title (str): Above the whole.
+    Every map is scaled by itself, from dark at its lowest value to light at its highest, and has a
+    colour bar. Of channels None draws the mean. The image is uint8, (H, W) or (H, W, 3), the maps
+    are those of :func:`block_maps`, and the picture is a new .png file, 190 x 160 pixels a map.
     """
     rows = [(k, channel) for k in maps for channel in (channels or [None])]
     columns = list(dict.fromkeys(name for row in maps.values() for name in row))

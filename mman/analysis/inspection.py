@@ -55,11 +55,7 @@ def loaded_model(
 
 
 def block_outputs(model: nn.Module, inputs: torch.Tensor) -> Iterator[torch.Tensor]:
-    """The output of every block in turn, in the mode the model is in.
-
-    Args:
-        model (nn.Module): A LocalImageClassifier.
-        inputs (Tensor): Normalised images, (N, C, H, W).
+    """The output of every block of normalised images (N, C, H, W), in the mode the model is in.
 
     Yields:
         Tensor: Maps (N, C, H, W), tokens (N, L, C), or what the backbone
@@ -75,15 +71,10 @@ def block_outputs(model: nn.Module, inputs: torch.Tensor) -> Iterator[torch.Tens
 
 
 def loader_config(cfg: Config, name: str, hint: str = '') -> dict:
-    """A copy of a data loader's config, with its defaults.
-
-    Args:
-        cfg (Config): The config.
-        name (str): Such as 'val_dataloader'.
-        hint (str): What the error says besides. Defaults to nothing.
+    """A copy of a data loader's config, such as 'val_dataloader', with its defaults.
 
     Raises:
-        UserError: If the config lacks it.
+        UserError: If the config lacks it; ``hint`` ends the message.
     """
     if cfg.get(name) is None:
         raise UserError(f'config {cfg.filename!r} has no {name}{hint}')
@@ -94,14 +85,9 @@ def loader_config(cfg: Config, name: str, hint: str = '') -> dict:
 def plain_loader(cfg: Config, name: str, images: int | None = None) -> DataLoader:
     """A loader of a data set without augmentation, in order.
 
-    The training set gets the pipeline of ``val_dataloader``. Augmentation by
-    the data preprocessor is left to its ``training`` argument.
-
-    Args:
-        cfg (Config): The config.
-        name (str): 'train_dataloader' or 'val_dataloader'.
-        images (int | None): Take so many images, drawn once and for all.
-            Defaults to None, all.
+    The training set gets the pipeline of ``val_dataloader``. Augmentation by the data
+    preprocessor is left to its ``training`` argument. ``images`` takes so many, drawn once and
+    for all; None takes all.
 
     Raises:
         UserError: If the config lacks the loader, or its pipeline is unknown.

@@ -23,47 +23,28 @@ from .tables import markdown_table, write_csv
 
 @dataclass(frozen=True)
 class Probe:
-    """What a linear classifier made of the features of a block.
+    """What a linear classifier made of the features of a block; accuracies in per cent."""
 
-    Args:
-        features (int): Length of a feature vector.
-        train (float): Accuracy on the images it was trained on, in per cent.
-        val (float): Accuracy on the others, in per cent.
-        converged (bool): Whether its training did.
-    """
-
-    features: int
-    train: float
-    val: float
-    converged: bool
+    features: int  #: Length of a feature vector.
+    train: float  #: Accuracy on the images it was trained on.
+    val: float  #: Accuracy on the others.
+    converged: bool  #: Whether its training did.
 
 
 @dataclass(frozen=True)
 class Probes:
-    """The probes of all blocks.
+    """The probes of all blocks."""
 
-    Args:
-        blocks (list[Probe]): One for every block.
-        ends (list[str]): The last unit of every block.
-        network (float): Accuracy of the network itself on the validation set,
-            in per cent.
-        num_images (int): How many images the probes were trained on.
-    """
-
-    blocks: list[Probe]
-    ends: list[str]
-    network: float
-    num_images: int
+    blocks: list[Probe]  #: One for every block.
+    ends: list[str]  #: The last unit of every block.
+    network: float  #: Accuracy of the network itself on the validation set, in per cent.
+    num_images: int  #: How many images the probes were trained on.
 
 
 def probe_blocks(cfg: Config, model: nn.Module, images: int = 10_000) -> Probes:
-    """Train a classifier on every block's features.
+    """Train a classifier on every block's features of a LocalImageClassifier in eval mode.
 
-    Args:
-        cfg (Config): Has the training and the validation set.
-        model (nn.Module): A LocalImageClassifier in eval mode.
-        images (int): Most images to train on, drawn once and for all. Defaults
-            to 10,000.
+    It is trained on so many images of the training set at most, drawn once and for all.
 
     Raises:
         UserError: If the training images are all of one class.
@@ -114,13 +95,8 @@ def fit_probe(
 ) -> Probe:
     """Fit scikit-learn's logistic regression, L2 with C = 1, to standardised features.
 
-    Mean and deviation are those of the training features.
-
-    Args:
-        train (Tensor): (N, C) features to train on.
-        labels (Tensor): (N, ) classes.
-        val (Tensor): (M, C) features to test on.
-        val_labels (Tensor): (M, ) classes.
+    Mean and deviation are those of the training features (N, C), with labels (N, ); it is
+    tested on the others, (M, C) and (M, ).
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     with warnings.catch_warnings(record=True) as caught:

@@ -32,7 +32,7 @@ def _for_the_lowest_peak(rows: list[Variant], bp: Variant) -> str:
     if split is not None:
         saved = _saved(split, baseline)
         if saved >= WORTH:
-            as_good = [r for r in parts if r.total <= split.total and _is_no_slower(r, split)]
+            as_good = [r for r in parts if r.total <= split.total and r.flops <= split.flops]
             advice = (
                 f'the least memory takes {_costs(split, bp)}: {saved:.0%} less than '
                 f'{_costs(baseline, bp)}.'
@@ -56,7 +56,7 @@ def _for_a_budget(limit: float, rows: list[Variant], bp: Variant) -> str:
         advised, advice = _whole_fits(whole, split, bp)
     else:
         advised, advice = _whole_does_not_fit(smallest, split, bp)
-    if parts is not None and (advised is None or advised is split and _is_no_slower(parts, split)):
+    if parts is not None and (advised is None or advised is split and parts.flops <= split.flops):
         return _parts_first(parts, bp, advice)
     return _parts_last(parts, bp, advice)
 
@@ -118,10 +118,6 @@ def _memory(row: Variant) -> tuple[int, int]:
 def _arithmetic(row: Variant) -> tuple[int, int, int]:
     # Fewer parts are fewer operations, and closer to the whole batch.
     return row.flops, row.parts, row.total
-
-
-def _is_no_slower(row: Variant, other: Variant) -> bool:
-    return row.flops <= other.flops
 
 
 def _saved(row: Variant, baseline: Variant) -> float:

@@ -25,24 +25,15 @@ SMALLEST_BATCH = 2  # BatchNorm needs more than one value per channel.
 
 @dataclass(frozen=True)
 class Variant:
-    """A config that could be trained, and the bytes of its training iteration.
+    """A config that could be trained, and the bytes of its training iteration."""
 
-    Args:
-        name (str): What to call it.
-        cfg (Config): The config.
-        is_config (bool): Whether it is the user's own, unchanged. Defaults to False.
-        report (MemoryReport | None): The prediction. Defaults to None, not made yet.
-        measured (int | None): Peak bytes of a real iteration; None if none was
-            run, or it ran out of memory. Defaults to None.
-        parts (int): Into how many parts a batch is cut. Defaults to 1.
-    """
-
-    name: str
+    name: str  #: What to call it.
     cfg: Config
-    is_config: bool = False
-    report: MemoryReport | None = None
+    is_config: bool = False  #: Whether it is the user's own, unchanged.
+    report: MemoryReport | None = None  #: The prediction; None if not made yet.
+    #: Peak bytes of a real iteration; None if none was run, or it ran out of memory.
     measured: int | None = None
-    parts: int = 1
+    parts: int = 1  #: Into how many parts a batch is cut.
 
     @property
     def recompute(self) -> str:
@@ -60,11 +51,9 @@ class Variant:
         return self.report.flops * self.parts
 
     def breakdown(self, block: int | None = None) -> dict[str, int]:
-        """Bytes by kind at the peak of a block; they sum up to it.
+        """Bytes by kind at the peak of a block, that which peaks highest for None.
 
-        Args:
-            block (int | None): Number of the block. Defaults to None, the one
-                that peaks highest.
+        They sum up to it.
         """
         report = self.report
         peak = report.blocks[report.worst if block is None else block]
@@ -79,21 +68,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class MemoryOverview:
-    """What :func:`plan_memory` found.
+    """What :func:`plan_memory` found."""
 
-    Args:
-        rows (list[Variant]): All variants that can be had, with their reports.
-        batch_size (int): Images of a batch.
-        budget (float | None): GiB that should suffice, if that was asked.
-        device (str | None): Where iterations were measured, 'cuda' or 'cpu'.
-        notes (list[str]): A line on each variant that cannot be had, and on
-            what was chosen for the budget.
-    """
-
-    rows: list[Variant]
-    batch_size: int
-    budget: float | None
-    device: str | None
+    rows: list[Variant]  #: All variants that can be had, with their reports.
+    batch_size: int  #: Images of a batch.
+    budget: float | None  #: GiB that should suffice, if that was asked.
+    device: str | None  #: Where iterations were measured, 'cuda' or 'cpu'.
+    #: A line on each variant that cannot be had, and on what was chosen for the budget.
     notes: list[str]
 
     @property

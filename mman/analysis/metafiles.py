@@ -22,28 +22,12 @@ _MODELS = 'Models:'
 
 
 def methods_of(root: Path) -> list[str]:
-    """The folders of configs, without the base ones.
-
-    Args:
-        root (Path): Root of the repository.
-    """
+    """The folders of configs below the root of the repository, without the base ones."""
     return sorted({path.parent.name for path in (root / 'configs').glob('[!_]*/*.py')})
 
 
-def wanted_texts(root: Path, method: str) -> dict[Path, str]:
-    """What README.md and metafile.yml of a method should hold.
-
-    Args:
-        root (Path): Root of the repository.
-        method (str): Folder below configs/.
-
-    Raises:
-        UserError: If the method or one of the files is missing, a marker in
-            them is, or a config cannot be described.
-    """
-    if method not in methods_of(root):
-        raise UserError(f'{method!r} should be one of {", ".join(methods_of(root))}')
-    folder = root / 'configs' / method
+def _wanted_texts(folder: Path) -> dict[Path, str]:
+    """What README.md and metafile.yml in the folder of a method should hold."""
     makers = {folder / 'README.md': _readme, folder / 'metafile.yml': _metafile}
     for path in makers:
         if not path.is_file():
@@ -51,25 +35,26 @@ def wanted_texts(root: Path, method: str) -> dict[Path, str]:
                 f'{str(path)!r} is missing: write its first part by hand, as that of another '
                 'method, and the tool adds the rest'
             )
-    facts = [config_facts(root, f'{method}/{path.stem}') for path in folder.glob('*.py')]
+    root, names = folder.parents[1], [f'{folder.name}/{path.stem}' for path in folder.glob('*.py')]
+    facts = [config_facts(root, name) for name in names]
     facts.sort(key=_order)
     return {path: make(path.read_text(), facts, path) for path, make in makers.items()}
 
 
 def outdated(root: Path, methods: list[str]) -> Iterator[tuple[Path, str]]:
-    """The files that differ from what they should hold, and what that is.
-
-    Args:
-        root (Path): Root of the repository.
-        methods (list[str]): Folders below configs/.
+    """The files of methods that differ from what they should hold, and what that is.
 
     Raises:
-        UserError: As :func:`wanted_texts`.
+        UserError: If a method or one of its files is missing, a marker in them is, or a config
+            cannot be described.
     """
-    imports = ''.join(f'  - configs/{name}/metafile.yml\n' for name in methods_of(root))
+    known = methods_of(root)
+    imports = ''.join(f'  - configs/{name}/metafile.yml\n' for name in known)
     wanted = {root / 'model-index.yml': f'Import:\n{imports}'}
     for method in methods:
-        wanted |= wanted_texts(root, method)
+        if method not in known:
+            raise UserError(f'{method!r} should be one of {", ".join(known)}')
+        wanted |= _wanted_texts(root / 'configs' / method)
     for path, text in wanted.items():
         if not path.is_file() or path.read_text() != text:
             yield path, text

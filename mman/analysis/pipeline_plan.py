@@ -21,6 +21,7 @@ from mman.engine.pipeline.survey import (
 from mman.utils import UserError
 from mman.utils.flop_count import multiply_adds
 
+from .memory_plan import train_batch
 from .tables import markdown_table, write_csv
 
 # Messages fill multiples of it.
@@ -28,33 +29,16 @@ _ALIGNMENT = 64
 _LABEL, _HEADER, _CREDIT = 8, 16, 16
 # A loss and a gradient norm in float64.
 _LOSS = 16
-_FIELDS = (
-    'stage',
-    'first_block',
-    'last_block',
-    'flops',
-    'memory_bytes',
-    'sent_on',
-    'sent_back',
-    'received',
-    'seconds',
-)
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What the times are reckoned with.
+    """What the times are reckoned with."""
 
-    Args:
-        tflops (float): 10^12 floating-point operations a device does in a second.
-        launch_us (float): Microseconds that the host takes for an operation; a
-            block takes the longer of arithmetic and host.
-        gbits (float): 10^9 bits a second between two processes, either way.
-    """
-
-    tflops: float = 15.0
+    tflops: float = 15.0  #: 10^12 floating-point operations a device does in a second.
+    #: Microseconds of the host for an operation; a block takes the longer of arithmetic and host.
     launch_us: float = 10.0
-    gbits: float = 100.0
+    gbits: float = 100.0  #: 10^9 bits a second between two processes, either way.
 
     def compute(self, flops: float, operations: int) -> float:
         """Seconds of some blocks."""
@@ -67,53 +51,31 @@ class Assumptions:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage.
-
-    Args:
-        blocks (range): Its blocks.
-        flops (int): Floating-point operations of an iteration.
-        memory (int): Bytes at its peak: all weights, its own optimizers, activations
-            and gradients, and the messages that wait.
-        sent_on (int): Bytes an iteration to the next stage.
-        sent_back (int): Bytes an iteration to the stage before.
-        received (int): Bytes an iteration from both.
-        seconds (float): Of an iteration, alone.
-        first_seconds (float): Of its first block.
-    """
+    """One stage; bytes, operations and seconds are of an iteration."""
 
     blocks: range
-    flops: int
+    flops: int  #: Floating-point operations.
+    #: At its peak: all weights, its own optimizers, activations and gradients, waiting messages.
     memory: int
-    sent_on: int
-    sent_back: int
-    received: int
-    seconds: float
-    first_seconds: float
+    sent_on: int  #: Bytes to the next stage.
+    sent_back: int  #: Bytes to the stage before.
+    received: int  #: Bytes from both.
+    seconds: float  #: Alone.
+    first_seconds: float  #: Of its first block.
 
 
 @dataclass(frozen=True)
 class PipelinePlan:
-    """A plan and what else could be done with the same processes and the same total batch.
+    """A plan and what else could be done with the same processes and the same total batch."""
 
-    Args:
-        stages (tuple[StagePlan, ...]): From the one that reads the data on.
-        replicas (int): D.
-        batch_size (int): Images of one replica.
-        assumptions (Assumptions): Of the times.
-        one_process (float): Seconds of an iteration of one replica's batch by one process.
-        period (float): Seconds of an iteration of the pipeline.
-        per_block_ddp (float): Of per-block DDP.
-        bp_ddp (float): Of backpropagation under DDP.
-    """
-
-    stages: tuple[StagePlan, ...]
-    replicas: int
-    batch_size: int
-    assumptions: Assumptions
-    one_process: float
-    period: float
-    per_block_ddp: float
-    bp_ddp: float
+    stages: tuple[StagePlan, ...]  #: From the one that reads the data on.
+    replicas: int  #: D.
+    batch_size: int  #: Images of one replica.
+    assumptions: Assumptions  #: Of the times.
+    one_process: float  #: Seconds of an iteration of one replica's batch by one process.
+    period: float  #: Seconds of an iteration of the pipeline.
+    per_block_ddp: float  #: Of per-block DDP.
+    bp_ddp: float  #: Of backpropagation under DDP.
 
 
 def plan_pipeline(
@@ -129,17 +91,13 @@ def plan_pipeline(
         cfg (Config): With ``model`` (a LocalImageClassifier) and ``optim_wrapper``.
         stages (int): S, at most the number of blocks.
         replicas (int): D, of every stage. Defaults to 1.
-        batch_size (int | None): Images of one replica. Defaults to
-            ``train_dataloader.batch_size``.
+        batch_size (int | None): Images of one replica. Defaults to ``train_dataloader.batch_size``.
         assumptions (Assumptions): Of the times.
 
     Raises:
         UserError: If the blocks cannot be trained in such a pipeline.
     """
-    if batch_size is None:
-        batch_size = (cfg.get('train_dataloader') or {}).get('batch_size')
-    if batch_size is None:
-        raise UserError('train_dataloader.batch_size is missing: give --batch')
+    batch_size = batch_size or train_batch(cfg, ': change it or give a batch size (--batch)')
     model = build_local_model(cfg)
     if not 1 <= stages <= model.num_blocks:
         raise UserError(
@@ -192,13 +150,8 @@ def traffic(model, surveys: list[BlockSurvey], edge: int, batch_size: int) -> tu
     """Bytes of an iteration over a cut after block ``edge``: on, and back.
 
     Features and weights are float32; images that a later head asks for are the pixels of
-    a data set of uint8, or float32 after mixup.
-
-    Args:
-        model (LocalImageClassifier): With its heads.
-        surveys (list[BlockSurvey]): Of its blocks.
-        edge (int): The block; before the first and after the last there is no cut.
-        batch_size (int): Images of the largest batch.
+    a data set of uint8, or float32 after mixup. ``model`` is a LocalImageClassifier with its
+    heads; before its first block and after its last there is no cut.
     """
     if not 0 <= edge < len(surveys) - 1:
         return 0, 0
@@ -215,27 +168,17 @@ def traffic(model, surveys: list[BlockSurvey], edge: int, batch_size: int) -> tu
 
 def pipeline_text(plan: PipelinePlan) -> str:
     """The plan as Markdown, with what it assumes and whether it pays."""
-    headings = (
-        'stage',
-        'blocks',
-        'multiply-adds, G',
-        'MiB',
-        'KiB on',
-        'KiB back',
-        'KiB received',
-        'ms',
-    )
     rows = [
-        [
-            str(number),
-            f'{stage.blocks.start} to {stage.blocks.stop - 1}',
-            f'{multiply_adds(stage.flops) / 1e9:.3g}',
-            f'{stage.memory / 2**20:.1f}',
-            f'{stage.sent_on / 1024:.1f}',
-            f'{stage.sent_back / 1024:.1f}',
-            f'{stage.received / 1024:.1f}',
-            f'{1000 * stage.seconds:.2f}',
-        ]
+        {
+            'stage': str(number),
+            'blocks': f'{stage.blocks.start} to {stage.blocks.stop - 1}',
+            'multiply-adds, G': f'{multiply_adds(stage.flops) / 1e9:.3g}',
+            'MiB': f'{stage.memory / 2**20:.1f}',
+            'KiB on': f'{stage.sent_on / 1024:.1f}',
+            'KiB back': f'{stage.sent_back / 1024:.1f}',
+            'KiB received': f'{stage.received / 1024:.1f}',
+            'ms': f'{1000 * stage.seconds:.2f}',
+        }
         for number, stage in enumerate(plan.stages)
     ]
     ways = {
@@ -256,7 +199,7 @@ def pipeline_text(plan: PipelinePlan) -> str:
     given = plan.assumptions
     return '\n'.join(
         [
-            markdown_table([dict(zip(headings, row, strict=True)) for row in rows]),
+            markdown_table(rows),
             '',
             markdown_table(times),
             '',
@@ -281,20 +224,12 @@ def verdict(plan: PipelinePlan) -> str:
 def write_pipeline(path: Path, plan: PipelinePlan) -> None:
     """The stages as CSV, bytes and seconds as they are."""
     rows = [
-        (
-            number,
-            stage.blocks.start,
-            stage.blocks.stop - 1,
-            stage.flops,
-            stage.memory,
-            stage.sent_on,
-            stage.sent_back,
-            stage.received,
-            stage.seconds,
-        )
+        dict(stage=number, first_block=stage.blocks.start, last_block=stage.blocks.stop - 1)
+        | dict(flops=stage.flops, memory_bytes=stage.memory, sent_on=stage.sent_on)
+        | dict(sent_back=stage.sent_back, received=stage.received, seconds=stage.seconds)
         for number, stage in enumerate(plan.stages)
     ]
-    write_csv(path, [dict(zip(_FIELDS, row, strict=True)) for row in rows])
+    write_csv(path, rows)
 
 
 def _seconds(

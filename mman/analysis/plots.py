@@ -52,26 +52,15 @@ _MOST_NAMES = 10
 
 
 def new_figure(width: float, height: float, dpi: int = 120) -> Figure:
-    """An empty figure, without pyplot, so that it needs no display.
-
-    Args:
-        width (float): In inches.
-        height (float): In inches.
-        dpi (int): Pixels an inch. Defaults to 120.
-    """
+    """An empty figure, its sides in inches, without pyplot, so that it needs no display."""
     return Figure(figsize=(width, height), dpi=dpi, layout='constrained')
 
 
 def save_png(figure: Figure, path: str | Path, overwrite: bool = False) -> None:
-    """Write a figure.
-
-    Args:
-        figure (Figure): The figure.
-        path (str | Path): A .png file.
-        overwrite (bool): Whether it may exist. Defaults to False.
+    """Write a figure into a .png file.
 
     Raises:
-        FileExistsError: If it exists and must not.
+        FileExistsError: If it exists, without ``overwrite``.
     """
     with open(path, 'wb' if overwrite else 'xb') as file:
         figure.savefig(file, format='png')
@@ -83,12 +72,7 @@ def whole_numbers(axis: Axis) -> None:
 
 
 def epochs_on_top(axes: Axes, epoch_length: int) -> Axes:
-    """Count whole epochs at the top of axes that count iterations.
-
-    Args:
-        axes (Axes): Their x is in iterations.
-        epoch_length (int): Iterations of an epoch.
-    """
+    """Count whole epochs, of so many iterations, at the top of axes that count iterations."""
     ways = (lambda x: x / epoch_length, lambda x: x * epoch_length)
     top = axes.secondary_xaxis('top', ways)
     whole_numbers(top.xaxis)
@@ -110,12 +94,9 @@ def block_colours(count: int) -> list[tuple[float, ...]]:
 
 
 def name_blocks(figure: Figure, axes: list[Axes], count: int) -> None:
-    """Say which colour of :func:`block_colours` is which block: a legend, or a colour bar.
+    """Say beside all axes which colour of :func:`block_colours` is which of ``count`` blocks.
 
-    Args:
-        figure (Figure): The figure.
-        axes (list[Axes]): All of it, beside which it goes.
-        count (int): K.
+    In a legend, or a colour bar where there are many.
     """
     if count <= _MOST_NAMES:
         colours = enumerate(block_colours(count))

@@ -8,12 +8,9 @@ from mman.utils.errors import UserError
 
 
 def read_starts(run: str, file: str) -> list[list[dict]]:
-    """The records of every start of a run, in order.
+    """The records of every start of a run, in order, each of a file with one JSON object a line.
 
-    Args:
-        run (str): The work dir, with a folder for every start, named by its
-            time; or one of these.
-        file (str): Path of the file in such a folder, one JSON object a line.
+    ``run`` is the work dir, with a folder for every start, named by its time; or one of these.
 
     Raises:
         UserError: If the folder is missing, has no such file, or one is damaged.
@@ -45,12 +42,8 @@ def _read(path: Path) -> list[dict]:
 def join(starts: Iterable[Sequence[dict]], key: str) -> list[dict]:
     """The records of several starts as one run's, ``key`` going up.
 
-    A start that was resumed repeats what came after its checkpoint: its records
-    replace those of earlier starts from its own first one on.
-
-    Args:
-        starts (Iterable[Sequence[dict]]): Records of every start, in order.
-        key (str): Their place in training, such as 'iter'.
+    ``key`` is their place in training, such as 'iter'. A start that was resumed repeats what came
+    after its checkpoint: its records replace those of earlier starts from its own first one on.
     """
     joined: list[dict] = []
     for records in filter(None, starts):

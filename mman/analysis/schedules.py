@@ -21,17 +21,11 @@ from .tables import write_csv
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """How long training goes.
+    """How long training goes."""
 
-    Args:
-        iterations (int): In all.
-        epoch_length (int): Iterations of an epoch.
-        by_epoch (bool): Whether the training loop counts epochs.
-    """
-
-    iterations: int
-    epoch_length: int
-    by_epoch: bool
+    iterations: int  #: In all.
+    epoch_length: int  #: Iterations of an epoch.
+    by_epoch: bool  #: Whether the training loop counts epochs.
 
     @property
     def epochs(self) -> int:
@@ -41,15 +35,11 @@ class TrainingLength:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate and momentum of blocks that have them in common.
+    """Learning rate and momentum of blocks that have them in common."""
 
-    Args:
-        blocks (tuple[int, ...]): Numbers of the blocks.
-        points (list[tuple[int, float, float]]): Iterations from 0, where a value changes, and
-            rate and momentum from there on, those of the first parameter group, as in the log.
-    """
-
-    blocks: tuple[int, ...]
+    blocks: tuple[int, ...]  #: Numbers of the blocks.
+    #: Iterations from 0, where a value changes, and rate and momentum from there on, those of
+    #: the first parameter group, as in the log.
     points: list[tuple[int, float, float]]
 
     @property
@@ -74,8 +64,7 @@ def read_schedules(
             counted in the training set for one process.
 
     Raises:
-        UserError: If one of these is missing or cannot be built, or there are
-            no data to count.
+        UserError: If one of these is missing or cannot be built, or there are no data to count.
     """
     # The model first: it costs less than the data, if something is wrong.
     model = local_model(cfg).train()

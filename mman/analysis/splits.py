@@ -12,8 +12,7 @@ def split_text(cfg: Config) -> str:
     """The block table of a config, and the numbers of parameters.
 
     Raises:
-        UserError: If the config has no LocalImageClassifier, or it cannot be
-            built.
+        UserError: If the config has no LocalImageClassifier, or it cannot be built.
     """
     model = local_model(cfg)
     return f'{block_table(model)}\n\n{parameter_text(model)}'

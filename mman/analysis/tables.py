@@ -15,8 +15,7 @@ def markdown_table(
         rows (Sequence[Mapping]): One or more, each the cells by their headings.
         left (Collection[int]): Columns that are flush left; the others are
             flush right. Defaults to the first.
-        padded (bool): Whether columns have even widths in plain text too.
-            Defaults to True.
+        padded (bool): Whether columns have even widths in plain text too. Defaults to True.
     """
     columns = []
     for k, column in enumerate(zip(rows[0], *(row.values() for row in rows), strict=True)):
@@ -30,15 +29,10 @@ def markdown_table(
 
 
 def write_csv(path: str | Path, rows: Iterable[Mapping[str, Any]], overwrite: bool = False) -> None:
-    """Write a CSV file with a line of headings; a value that a row lacks is left empty.
-
-    Args:
-        path (str | Path): The file.
-        rows (Iterable[Mapping]): Values by their headings.
-        overwrite (bool): Whether the file may exist. Defaults to False.
+    """Write a CSV file of values by their headings; one that a row lacks is left empty.
 
     Raises:
-        FileExistsError: If it exists and must not.
+        FileExistsError: If it exists, without ``overwrite``.
     """
     rows = list(rows)
     with open(path, 'w' if overwrite else 'x', newline='') as file:

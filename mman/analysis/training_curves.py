@@ -32,33 +32,20 @@ _FEW = 30
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity of one run.
+    """One quantity of one run."""
 
-    Args:
-        run (str): Name of the run.
-        key (str): Name of the quantity in the log.
-        unit (str): What steps count, 'iteration' or 'epoch'.
-        steps (tuple[int, ...]): Going up.
-        values (tuple[float, ...]): As many.
-    """
-
-    run: str
-    key: str
-    unit: str
-    steps: tuple[int, ...]
+    run: str  #: Name of the run.
+    key: str  #: Name of the quantity in the log.
+    unit: str  #: What steps count, 'iteration' or 'epoch'.
+    steps: tuple[int, ...]  #: Going up.
     values: tuple[float, ...]
 
 
 def read_curves(runs: Sequence[str], keys: Sequence[str] = KEYS) -> list[Curve]:
-    """The curves of runs, all keys of a run together.
+    """The curves of runs, work dirs or folders of one start; all keys of a run together.
 
-    A run is called by its last folder, or by the whole path where that is
-    ambiguous.
-
-    Args:
-        runs (Sequence[str]): Their work dirs, or folders of one start.
-        keys (Sequence[str]): Names in vis_data/scalars.json. Defaults to
-            :data:`KEYS`.
+    A run is called by its last folder, or by the whole path where that is ambiguous; keys are
+    names in vis_data/scalars.json.
 
     Raises:
         UserError: If a run has no log, or a key was not logged.

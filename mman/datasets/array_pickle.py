@@ -125,12 +125,7 @@ def load_array_pickle(path: str) -> dict:
     The CIFAR batches are such dicts. NumPy's own functions crash the
     interpreter if a pickle calls them with wrong arguments, so none is called.
 
-    Args:
-        path (str): The file. Text of Python 2 is decoded as latin1, as in the
-            CIFAR batches.
-
-    Returns:
-        dict: The object. Its arrays cannot be written to.
+    Text of Python 2 is decoded as latin1. The arrays cannot be written to.
 
     Raises:
         pickle.UnpicklingError: If the file asks for anything else.

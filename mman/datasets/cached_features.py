@@ -135,11 +135,7 @@ class CachedFeatures(Dataset):
 
 
 def checked_views(views: Any, where: str) -> int:
-    """The number of views.
-
-    Raises:
-        UserError: If it is none from 1 on.
-    """
+    """The number of views; a UserError if it is no integer from 1 on."""
     if type(views) is not int or views < 1:
         raise UserError(f'{where}={views!r} should be an integer from 1 on')
     return views

@@ -7,8 +7,6 @@ from mmengine.logging import MMLogger
 
 from mman.utils import UserError
 
-from .key_checks import chosen_length
-
 
 class ChoosesSamples:
     """For data sets of mmengine: ``per_class`` draws as many samples of every class.
@@ -22,13 +20,8 @@ class ChoosesSamples:
     def choose_per_class(self, count: int | None, seed: int, indices: object) -> None:
         """Check the keys ``per_class`` and ``per_class_seed``, before samples are read.
 
-        Args:
-            count (int | None): Samples of every class; None for all.
-            seed (int): What they are drawn with.
-            indices (object): The key of mmengine, of which one may be given.
-
         Raises:
-            UserError: If a key has a wrong value, or both are given.
+            UserError: If a key has a wrong value, or ``indices`` is given too.
         """
         name = type(self).__name__
         if count is not None and (type(count) is not int or count < 1):
@@ -51,7 +44,7 @@ class ChoosesSamples:
             UserError: If the keys ask for samples that are not there.
         """
         if self.per_class is None:
-            return chosen_length(self, self._indices, total)
+            return self._count_of_indices(total)
         return self.per_class * len(self.metainfo['classes'])
 
     def filter_data(self) -> list[dict]:
@@ -63,10 +56,33 @@ class ChoosesSamples:
         samples = super().filter_data()
         if self.per_class is not None:
             return [samples[place] for place in self._of_every_class(samples)]
-        chosen_length(self, self._indices, len(samples))
+        self._count_of_indices(len(samples))
         if isinstance(self._indices, int):
             self._warn_of_classes(samples)
         return samples
+
+    def _count_of_indices(self, total: int) -> int:
+        """How many of the samples ``indices`` takes: places, or a number, from the end if < 0."""
+        name, indices = type(self).__name__, self._indices
+        if indices is None:
+            return total
+        if isinstance(indices, int):
+            count = abs(indices)
+            if count > total:
+                raise UserError(
+                    f'{name}: indices={indices} is more than the {total} samples of the split.'
+                )
+        else:
+            count = len(indices)
+            beyond = [place for place in indices if not -total <= place < total]
+            if beyond:
+                raise UserError(
+                    f'{name}: indices names the sample {beyond[0]!r}, but the split has {total}, '
+                    'counted from 0.'
+                )
+        if not count:
+            raise UserError(f'{name}: indices={indices!r} leaves no sample.')
+        return count
 
     def _of_every_class(self, samples: list[dict]) -> list[int]:
         """Places of the samples drawn, in order."""

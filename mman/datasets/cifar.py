@@ -26,11 +26,7 @@ class CIFAR10(ArchivedDataset, mmpretrain_datasets.CIFAR10):
     Args:
         data_root (str): Local folder that holds ``cifar-10-batches-py/``.
         split (str): 'train' or 'test'. Defaults to 'train'.
-        **kwargs: Other keys of :class:`OfficialDataset`.
-
-    Raises:
-        UserError: If a key has a wrong value.
-        DataError: If the files are missing, differ or cannot be read.
+        **kwargs: Other keys of :class:`OfficialDataset`, whose errors it raises.
     """
 
     COUNTS = dict(train=50_000, test=10_000)

@@ -34,9 +34,8 @@ def _test_mask(labels: np.ndarray) -> np.ndarray:
 class Digits(ChoosesSamples, BaseDataset):
     """1,797 handwritten digits of 8 x 8, 10 classes; needs no file or network.
 
-    20 % of each class, chosen once with the seed 0 whatever the seed of the
-    run, are the test split: 1,438 train and 359 test images. The published
-    values 0 to 16 are scaled to 0 to 255.
+    20 % of each class, chosen once with the seed 0 whatever the seed of the run, are the test
+    split: 1,438 train and 359 test images. The published values 0 to 16 are scaled to 0 to 255.
 
     Source: ``sklearn.datasets.load_digits``, the test part of the UCI data set
     "Optical Recognition of Handwritten Digits"
@@ -44,16 +43,12 @@ class Digits(ChoosesSamples, BaseDataset):
     Args:
         split (str): 'train' or 'test'. It alone selects the samples, not
             ``test_mode``. Defaults to 'train'.
-        channels (int): Channels of ``img``, 3 (the grey value three times) or
-            1. Defaults to 3.
+        channels (int): Channels of ``img``, 3 (the grey value three times) or 1. Defaults to 3.
         image_size (int): Height and width of ``img`` in pixels; other than 8,
             the images are resized bilinearly. Defaults to 8.
-        per_class (int | None): Draw as many samples of every class. Defaults to
-            None, all.
+        per_class (int | None): Draw as many samples of every class. Defaults to None, all.
         per_class_seed (int): What they are drawn with. Defaults to 0.
-        **kwargs: ``metainfo``, ``classes``, ``indices``, ``pipeline``,
-            ``test_mode``, ``lazy_init``, ``serialize_data`` and ``max_refetch``
-            of :class:`mmpretrain.datasets.BaseDataset`.
+        **kwargs: Other keys of :class:`mmpretrain.datasets.BaseDataset` but those of files.
 
     Raises:
         UserError: If a key has a wrong value.
@@ -87,20 +82,11 @@ class Digits(ChoosesSamples, BaseDataset):
         super().__init__(ann_file='', indices=indices, **kwargs)
 
     def known_length(self) -> int:
-        """Samples that there will be.
-
-        Raises:
-            UserError: If ``indices`` names a sample that is not there.
-        """
+        """Samples that there will be; a UserError if ``indices`` names one that is not there."""
         return self.length_of(self.COUNTS[self.split])
 
     def load_data_list(self) -> list[dict]:
-        """Read the split.
-
-        Returns:
-            list[dict]: Per sample ``img``, uint8 of shape (image_size,
-            image_size, channels), and ``gt_label``, an int.
-        """
+        """Per sample ``img``, uint8 of :attr:`image_shape`, and ``gt_label``, an int."""
         # Imported here, as it takes about a second and only this class needs it.
         from sklearn.datasets import load_digits
 
@@ -116,7 +102,3 @@ class Digits(ChoosesSamples, BaseDataset):
         if self.image_size != 8:
             grey = mmcv.imresize(grey, (self.image_size, self.image_size))
         return grey[..., None].repeat(self.channels, axis=-1)
-
-    def extra_repr(self) -> list[str]:
-        """list[str]: Lines on the source of the data, for ``repr``."""
-        return [f'Split: \t{self.split}']

@@ -29,24 +29,18 @@ _UINT8_CODE = 0x08
 class FashionMNIST(OfficialDataset, mmpretrain_datasets.FashionMNIST):
     """Fashion-MNIST: 60,000 train and 10,000 test images of 28 x 28, 10 classes.
 
-    Unlike mmpretrain's class of the same name, ``split`` selects the samples
-    (there it is ``test_mode``), and ``img`` has a channel axis. Each file may
-    be compressed (``.gz``, preferred) or not; only those of the split are
-    needed, and only missing ones are downloaded.
+    Unlike mmpretrain's class of the same name, ``split`` selects the samples (there it is
+    ``test_mode``), and ``img`` has a channel axis. Each file may be compressed (``.gz``, preferred)
+    or not; only those of the split are needed, and only missing ones are downloaded.
 
     Source: https://github.com/zalandoresearch/fashion-mnist
 
     Args:
         data_root (str): Local folder that holds the four idx files.
         split (str): 'train' or 'test'. Defaults to 'train'.
-        channels (int): Channels of ``img``, 3 (the grey value three times) or
-            1. Defaults to 3.
-        **kwargs: Other keys of :class:`OfficialDataset`. ``verify`` compares
-            the uncompressed content.
-
-    Raises:
-        UserError: If a key has a wrong value.
-        DataError: If the files are missing, differ or cannot be read.
+        channels (int): Channels of ``img``, 3 (the grey value three times) or 1. Defaults to 3.
+        **kwargs: Other keys of :class:`OfficialDataset`, whose errors it raises.
+            ``verify`` compares the uncompressed content.
     """
 
     COUNTS = dict(train=60_000, test=10_000)

@@ -16,14 +16,10 @@ from .official_sums import SHA256
 def download_file(url: str, path: str) -> None:
     """Download a file with a progress bar and move it in place once verified.
 
-    Args:
-        url (str): Address of the file.
-        path (str): Where to put it. Its folder is made. Its name is one in
-            :data:`.SHA256`, which has the checksum.
+    The folder of ``path`` is made. Its name is one in :data:`.SHA256`, which has the checksum.
 
     Raises:
-        RuntimeError: If the download fails or has another checksum; nothing
-            is left behind then.
+        RuntimeError: If the download fails or has another checksum; nothing is left behind then.
     """
     try:
         os.makedirs(osp.dirname(path), exist_ok=True)
@@ -35,13 +31,8 @@ def download_file(url: str, path: str) -> None:
 def unpack_folder(archive: str, folder: str) -> None:
     """Unpack a folder from a tar archive; it appears only when it is complete.
 
-    Nothing is written outside of it: an archive with links, devices, or names
-    that lead elsewhere is refused.
-
-    Args:
-        archive (str): The tar file, compressed or not.
-        folder (str): The folder to make; the archive has it, by its last name,
-            at its top.
+    The archive, compressed or not, has it by its last name at its top. Nothing is written
+    outside of it: an archive with links, devices, or names that lead elsewhere is refused.
 
     Raises:
         RuntimeError: If the archive cannot be read or lacks the folder.

@@ -18,19 +18,17 @@ from .imagenet import ImageNet
 class ImageFolder(ImageNet):
     """Images in a folder for every class, with or without folders of splits above them.
 
-    Either ``train/``, ``val/`` and perhaps ``test/`` hold a folder of images for
-    every class, or ``data_root`` itself does. Then a part of every class, drawn
-    by ``split_seed``, is 'val', and the rest 'train'. Without a folder
-    ``test/``, 'test' is 'val'.
+    Either ``train/``, ``val/`` and perhaps ``test/`` hold a folder of images for every class, or
+    ``data_root`` itself does. Then a part of every class, drawn by ``split_seed``, is 'val', and
+    the rest 'train'. Without a folder ``test/``, 'test' is 'val'.
 
     Args:
         data_root (str): The folder; ``~`` is expanded.
         split (str): 'train', 'val' or 'test'. Defaults to 'train'.
         classes (Sequence[str] | None): Folders of the classes in the order of
             their labels. Defaults to None, all in alphabetical order.
-        val_fraction (float): Part of every class, above 0 and below 1, that is
-            'val' where there are no folders of splits; at least one image, and
-            never all of them. Defaults to 0.2.
+        val_fraction (float): Part of every class, above 0 and below 1, that is 'val' where there
+            are no folders of splits; at least one image, and never all of them. Defaults to 0.2.
         split_seed (int): What the part is drawn with. Defaults to 0.
         **kwargs: Other keys of :class:`ImageNet`.
 
@@ -48,11 +46,10 @@ class ImageFolder(ImageNet):
         split_seed: int = 0,
         **kwargs,
     ):
-        if isinstance(val_fraction, bool) or not isinstance(val_fraction, int | float):
-            raise UserError(f'ImageFolder: val_fraction={val_fraction!r} should be a number')
-        if not 0 < val_fraction < 1:
+        # No integer is between them, True neither.
+        if not isinstance(val_fraction, float) or not 0 < val_fraction < 1:
             raise UserError(
-                f'ImageFolder: val_fraction={val_fraction!r} should be above 0 and below 1'
+                f'ImageFolder: val_fraction={val_fraction!r} should be a number above 0 and below 1'
             )
         if type(split_seed) is not int or not 0 <= split_seed < 2**32:
             raise UserError(

@@ -34,16 +34,13 @@ class ImageNet(ChoosesSamples, mmpretrain_datasets.ImageNet):
     Args:
         data_root (str): Folder of the data set; ``~`` is expanded.
         split (str): 'train', 'val' or 'test'. Defaults to 'train'.
-        data_prefix (str): Folder of the images in ``data_root``. Defaults to
-            the name of the split.
+        data_prefix (str): Folder of the images in ``data_root``. Defaults to the name of the split.
         ann_file (str): File of paths and labels. Defaults to
             ``meta/<split>.txt`` if there is one, else the folders tell.
-        classes (str | Sequence[str] | None): Folders of the classes in the order
-            of their labels, or a file that has one on every line. Defaults to
-            None, the 1000 classes of ImageNet, labelled in the alphabetical
-            order of the folders.
-        per_class (int | None): Draw as many samples of every class. Defaults to
-            None, all.
+        classes (str | Sequence[str] | None): Folders of the classes in the order of their labels,
+            or a file that has one on every line. Defaults to None, the 1000 classes of ImageNet,
+            labelled in the alphabetical order of the folders.
+        per_class (int | None): Draw as many samples of every class. Defaults to None, all.
         per_class_seed (int): What they are drawn with. Defaults to 0.
         **kwargs: Other keys of :class:`mmpretrain.datasets.CustomDataset`.
 

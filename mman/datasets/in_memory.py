@@ -20,24 +20,21 @@ from mman.utils import UserError
 class InMemoryDataset(Dataset):
     """All images of a data set in one uint8 tensor, all labels in another.
 
-    The data loader takes whole batches from it, with
-    ``collate_fn=dict(type='in_memory_collate')``, for a
-    :class:`mman.models.BatchAugmentDataPreprocessor` to augment on the device.
-    The pixels and the order of their channels are those that ``PackInputs``
-    gives. The wrapped data set is dropped once it was read. Worker processes
-    share the tensors; each process of a distributed run holds its own.
+    The data loader takes whole batches from it, with ``collate_fn=dict(type='in_memory_collate')``,
+    for a :class:`mman.models.BatchAugmentDataPreprocessor` to augment on the device. The pixels and
+    the order of their channels are those that ``PackInputs`` gives. The wrapped data set is dropped
+    once it was read. Worker processes share the tensors; each process of a distributed run holds
+    its own.
 
     Args:
-        dataset (dict | BaseDataset): A data set whose samples hold ``img``,
-            uint8 of one shape (H, W, C) or (H, W), and ``gt_label``, one int.
-            It must have no pipeline. ``indices`` and other keys that choose
-            samples belong here.
+        dataset (dict | BaseDataset): A data set whose samples hold ``img``, uint8 of one shape (H,
+            W, C) or (H, W), and ``gt_label``, one int. It must have no pipeline. ``indices`` and
+            other keys that choose samples belong here.
         max_gib (float): Most memory for the images, in GiB; a larger data set
             is refused. Defaults to 4.
         pool (int): Side of the squares of pixels that become one, their
             rounded mean; it divides H and W. Defaults to 1.
-        lazy_init (bool): Whether to read only when first needed. Defaults to
-            False.
+        lazy_init (bool): Whether to read only when first needed. Defaults to False.
 
     Raises:
         UserError: If a key is unknown or wrong, the data set is of another
@@ -88,11 +85,7 @@ class InMemoryDataset(Dataset):
         return None if shape is None else (shape[2], *(side // self.pool for side in shape[:2]))
 
     def known_length(self) -> int | None:
-        """Samples that there will be, where the wrapped data set knows before it is read.
-
-        Raises:
-            UserError: If its ``indices`` name a sample that is not there.
-        """
+        """Samples that there will be, where the wrapped data set knows before it is read."""
         known = getattr(self._source, 'known_length', None)
         return None if known is None else known()
 
@@ -122,14 +115,10 @@ class InMemoryDataset(Dataset):
 
     @force_full_init
     def __getitems__(self, indices: Sequence[int]) -> list[dict]:
-        """One batch, which torch's DataLoader asks for in place of its samples.
-
-        Args:
-            indices (Sequence[int]): Places of the N samples.
+        """One batch of N samples, which torch's DataLoader asks for in their place.
 
         Returns:
-            list[dict]: One dict: ``inputs``, uint8 (N, C, H, W), and
-            ``gt_label``, int64 (N, ).
+            list[dict]: One dict: ``inputs``, uint8 (N, C, H, W), and ``gt_label``, int64 (N, ).
         """
         # A list, so that a wrong collate function leads to a wrong shape, which
         # the data preprocessor explains.
@@ -141,17 +130,9 @@ class InMemoryDataset(Dataset):
 
 @FUNCTIONS.register_module()
 def in_memory_collate(batch: Sequence[dict]) -> dict:
-    """Pass a batch of :class:`InMemoryDataset` on as it is.
+    """Pass on the one member of what ``InMemoryDataset.__getitems__`` returns.
 
-    Registered in mmengine's own registry, the only one that a Runner looks
-    collate functions up in.
-
-    Args:
-        batch (Sequence[dict]): What ``InMemoryDataset.__getitems__`` returns.
-
-    Returns:
-        dict: Its one member: ``inputs``, uint8 (N, C, H, W), and ``gt_label``,
-        int64 (N, ).
+    Registered in mmengine's own registry, the only one that a Runner looks collate functions up in.
 
     Raises:
         UserError: If the batch comes from another data set.

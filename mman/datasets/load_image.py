@@ -15,14 +15,7 @@ class LoadImageFromFile(transforms.LoadImageFromFile):
     """
 
     def transform(self, results: dict) -> dict | None:
-        """Read the image.
-
-        Args:
-            results (dict): Has ``img_path``.
-
-        Returns:
-            dict | None: The same with ``img``, uint8 (H, W, C) in BGR order, and
-            its shapes; None if there is no such file and ``ignore_empty`` is set.
+        """Read ``img``, uint8 (H, W, C) in BGR order, and its shapes from ``img_path``.
 
         Raises:
             DataError: If the file is missing or is no image.

@@ -22,10 +22,9 @@ from .official_sums import SHA256
 class OfficialDataset(ChoosesSamples, BaseDataset):
     """A data set whose published files are fetched, verified and read.
 
-    A subclass sets ``METAINFO['classes']``, :attr:`SPLITS` and
-    :attr:`image_shape`, and implements the two methods at the end. From
-    :attr:`COUNTS` and :attr:`image_shape` mistakes of a config are seen before
-    anything is read. Files that exist are never overwritten.
+    A subclass sets ``METAINFO['classes']``, :attr:`SPLITS` and :attr:`image_shape`, and implements
+    the two methods at the end. From :attr:`COUNTS` and :attr:`image_shape` mistakes of a config are
+    seen before anything is read. Files that exist are never overwritten.
 
     Args:
         data_root (str): Local folder of the data set; ``~`` is expanded.
@@ -34,12 +33,9 @@ class OfficialDataset(ChoosesSamples, BaseDataset):
         download (bool): Whether to download what is missing. Defaults to True.
         verify (bool): Whether files must have the official checksums. False
             accepts others, such as re-encoded copies. Defaults to True.
-        per_class (int | None): Draw as many samples of every class. Defaults to
-            None, all.
+        per_class (int | None): Draw as many samples of every class. Defaults to None, all.
         per_class_seed (int): What they are drawn with. Defaults to 0.
-        **kwargs: ``metainfo``, ``classes``, ``indices``, ``pipeline``,
-            ``test_mode``, ``lazy_init``, ``serialize_data`` and ``max_refetch``
-            of :class:`mmpretrain.datasets.BaseDataset`.
+        **kwargs: Other keys of :class:`mmpretrain.datasets.BaseDataset` but those of files.
 
     Raises:
         UserError: If a key has a wrong value.
@@ -86,11 +82,6 @@ class OfficialDataset(ChoosesSamples, BaseDataset):
             **kwargs,
         )
 
-    @property
-    def num_classes(self) -> int:
-        """int: Number of classes of the published data set."""
-        return len(self.METAINFO['classes'])
-
     def known_length(self) -> int | None:
         """Samples that there will be; None for files that need not be the published ones.
 
@@ -115,10 +106,6 @@ class OfficialDataset(ChoosesSamples, BaseDataset):
         return [
             dict(img=img, gt_label=int(label)) for img, label in zip(images, labels, strict=True)
         ]
-
-    def extra_repr(self) -> list[str]:
-        """list[str]: Lines on the source of the data, for ``repr``."""
-        return [f'Root of dataset: \t{self.data_root}', f'Split: \t{self.split}']
 
     def _explain(self, step: Callable):
         try:
@@ -158,7 +145,7 @@ class OfficialDataset(ChoosesSamples, BaseDataset):
             if self.verify:
                 require_sum(path, 'md5', self._md5(path), md5)
         for path, *part in self._parse(paths):
-            require_samples(path, *part, self.image_shape, self.num_classes)
+            require_samples(path, *part, self.image_shape, len(self.METAINFO['classes']))
             images.append(part[0])
             labels.append(part[1])
         # Pixel order in memory as in shape, which not every file has.
@@ -185,10 +172,9 @@ class ArchivedDataset(OfficialDataset):
     The folder that exists is not touched. Otherwise the archive is unpacked,
     and downloaded before if it is not there.
 
-    A subclass has, from whoever publishes the data set in Python, the folder
-    ``base_folder``, the archive ``filename`` at ``url``, a name in
-    :data:`.SHA256`, and the names and MD5s of the files in the folder,
-    ``train_list`` and ``test_list``.
+    A subclass has, from whoever publishes the data set in Python, the folder ``base_folder``, the
+    archive ``filename`` at ``url``, a name in :data:`.SHA256`, and the names and MD5s of the files
+    in the folder, ``train_list`` and ``test_list``.
     """
 
     def _needs(self) -> str:

@@ -35,14 +35,10 @@ def require_samples(
     image_shape: tuple[int, int, int],
     num_classes: int,
 ) -> None:
-    """Refuse images and labels that do not belong together.
+    """Refuse images and labels, read from ``path``, that do not belong together.
 
-    Args:
-        path (str): The file they were read from.
-        images (np.ndarray): uint8 of shape (N, H, W, C), N above 0.
-        labels (np.ndarray): Integers of shape (N, ) in [0, num_classes).
-        image_shape (tuple[int, int, int]): The (H, W, C) of the data set.
-        num_classes (int): Number of classes of the data set.
+    Images must be uint8 (N, H, W, C), N above 0, and of ``image_shape``; labels integers (N, )
+    in [0, num_classes).
     """
     if images.dtype != np.uint8 or images.shape[1:] != image_shape:
         raise RuntimeError(

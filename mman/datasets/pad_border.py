@@ -17,10 +17,9 @@ from .key_checks import require_choice
 class PadBorder(BaseTransform):
     """Pad all borders of an image, to be used before ``RandomCrop``.
 
-    mmpretrain's RandomCrop ignores its ``padding_mode`` when ``padding`` is
-    given and pads with a constant; and a single ``pad_val`` fills only the
-    first channel there. Here both do what they say. Reads and changes ``img``,
-    uint8 of shape (H, W) or (H, W, C), and sets ``img_shape``.
+    mmpretrain's RandomCrop ignores its ``padding_mode`` when ``padding`` is given and pads with a
+    constant; and a single ``pad_val`` fills only the first channel there. Here both do what they
+    say. Reads and changes ``img``, uint8 of shape (H, W) or (H, W, C), and sets ``img_shape``.
 
     Args:
         padding (int | Sequence[int]): Pixels on every border; or two numbers
@@ -68,13 +67,7 @@ class PadBorder(BaseTransform):
         return tuple(fill)
 
     def transform(self, results: dict) -> dict:
-        """Pad the image.
-
-        Args:
-            results (dict): Has ``img``, uint8 of shape (H, W) or (H, W, C).
-
-        Returns:
-            dict: The same, with the padded ``img`` and its ``img_shape``, (H, W).
+        """Pad ``img``, and set ``img_shape``.
 
         Raises:
             UserError: If ``pad_val`` has another number of channels.

@@ -17,19 +17,14 @@ _published = torchvision_datasets.STL10
 class STL10(ArchivedDataset):
     """STL-10: 5,000 train and 8,000 test images of 96 x 96, 10 classes.
 
-    The unlabelled images are neither read nor needed, though the archive
-    (2.6 GB) contains them.
+    The unlabelled images are neither read nor needed, though the archive (2.6 GB) contains them.
 
     Source: https://cs.stanford.edu/~acoates/stl10/
 
     Args:
         data_root (str): Local folder that holds ``stl10_binary/``.
         split (str): 'train' or 'test'. Defaults to 'train'.
-        **kwargs: Other keys of :class:`OfficialDataset`.
-
-    Raises:
-        UserError: If a key has a wrong value.
-        DataError: If the files are missing, differ or cannot be read.
+        **kwargs: Other keys of :class:`OfficialDataset`, whose errors it raises.
     """
 
     METAINFO = {'classes': tuple('airplane bird car cat deer dog horse monkey ship truck'.split())}

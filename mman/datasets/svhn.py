@@ -22,15 +22,9 @@ class SVHN(OfficialDataset):
     Source: http://ufldl.stanford.edu/housenumbers/
 
     Args:
-        data_root (str): Local folder that holds ``train_32x32.mat`` and
-            ``test_32x32.mat``.
-        split (str): 'train', 'test', 'extra' or 'train+extra' (in this order).
-            Defaults to 'train'.
-        **kwargs: Other keys of :class:`OfficialDataset`.
-
-    Raises:
-        UserError: If a key has a wrong value.
-        DataError: If the files are missing, differ or cannot be read.
+        data_root (str): Local folder that holds ``train_32x32.mat`` and ``test_32x32.mat``.
+        split (str): 'train', 'test', 'extra' or 'train+extra' (in this order). Defaults to 'train'.
+        **kwargs: Other keys of :class:`OfficialDataset`, whose errors it raises.
     """
 
     METAINFO = {'classes': tuple('0123456789')}

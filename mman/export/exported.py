@@ -9,21 +9,14 @@ import torch
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written; as a string, what the tools print of it.
-
-    Args:
-        path (str): The file.
-        facts (dict[str, str]): What it holds, by a short name.
-        difference (float | None): Largest difference of its class scores from
-            the classifier's, as a part of the largest score. Defaults to None,
-            not computed since the weights are the same.
-        images (int): Number of images that it was computed on. Defaults to 0.
-    """
+    """A file that was written; as a string, what the tools print of it."""
 
     path: str
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)  #: What it holds, by a short name.
+    #: Largest difference of its class scores from the classifier's, as a part of the largest
+    #: score; None where the weights are the same.
     difference: float | None = None
-    images: int = 0
+    images: int = 0  #: Number of images that it was computed on.
 
     def __str__(self) -> str:
         lines = dict(self.facts)

@@ -59,12 +59,7 @@ def _normalisation(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def sample_images(model: nn.Module, folder: str | None, pixels: bool) -> torch.Tensor:
-    """Images (N, C, H, W) to compare on: those of a folder, or random pixels.
-
-    Args:
-        model (nn.Module): As :func:`mman.apis.get_model` returns it.
-        folder (str | None): The folder; None for random pixels.
-        pixels (bool): Raw pixels, or normalised images.
+    """Images (N, C, H, W) to compare on: those of a folder, or random; as pixels or normalised.
 
     Raises:
         UserError: If the folder has none, or the model does not say the size of random ones.

@@ -30,9 +30,8 @@ def export_onnx(
 ) -> Exported:
     """Export a classifier as ONNX, with any size of batch, and compare it with torch.
 
-    The file's input is ``images`` (N, C, H, W), its output ``scores``
-    (N, num_classes) before softmax. It runs in onnxruntime on the CPU to be
-    compared, in batches of several sizes.
+    The file's input is ``images`` (N, C, H, W), its output ``scores`` (N, num_classes) before
+    softmax. It runs in onnxruntime on the CPU to be compared, in batches of several sizes.
 
     Args:
         config (str | Config): As :func:`mman.apis.get_model` takes it.
@@ -41,13 +40,11 @@ def export_onnx(
         pixels (bool): Whether the images are uint8 pixels from 0 to 255,
             normalised inside. Defaults to False, float32 normalised as in
             training. Channels are in the order of ``data_preprocessor.mean``.
-        images (str | None): A folder of images to compare on. Defaults to None,
-            random pixels.
+        images (str | None): A folder of images to compare on. Defaults to None, random pixels.
 
     Raises:
-        UserError: If the config, the checkpoint, ``out`` or ``images`` is
-            refused, a package is missing, or the scores differ by more than
-            1e-4 of the largest. Nothing is written then.
+        UserError: If the config, the checkpoint, ``out`` or ``images`` is refused, a package is
+            missing, or the scores differ by more than 1e-4 of the largest. Nothing is written then.
     """
     return _export(_onnx, '.onnx', config, checkpoint, out, pixels, images)
 
@@ -62,14 +59,12 @@ def export_torch(
 ) -> Exported:
     """Export a classifier as a program of torch.export or as TorchScript, with any size of batch.
 
+    All arguments but these are as in :func:`export_onnx`.
+
     Args:
-        config (str | Config): As :func:`mman.apis.get_model` takes it.
-        checkpoint (str): A local file, of training or published.
         out (str): The new file, .pt2 for 'export' and .pt for 'script'.
         how (str): 'export', a file for ``torch.export.load``, or 'script', one
             for ``torch.jit.load``. Defaults to 'export'.
-        pixels (bool): As in :func:`export_onnx`. Defaults to False.
-        images (str | None): As in :func:`export_onnx`. Defaults to None.
 
     Raises:
         UserError: As :func:`export_onnx` does, or if ``how`` is another word.

@@ -30,15 +30,13 @@ def publish_model(
         out (str): Start of the new name, ``<out>-<8 digits of its sha256>.pth``.
         weights (str | None): 'averaged' or 'current', where EMAHook saved both.
             Defaults to None, the only ones.
-        keep_aux_heads (bool): Whether to keep the aux heads, for early exits.
-            Defaults to False.
+        keep_aux_heads (bool): Whether to keep the aux heads, for early exits. Defaults to False.
 
     Returns:
         str: The path of the new file.
 
     Raises:
-        UserError: If the checkpoint or an argument is refused, or a file of
-            the new name exists.
+        UserError: If the checkpoint or an argument is refused, or a file of the new name exists.
     """
     content = torch_bytes(_published(read_checkpoint(checkpoint), weights, keep_aux_heads))
     digest = hashlib.sha256(content).hexdigest()[:8]

@@ -37,21 +37,13 @@ _OWN = ('type', 'model_name', 'features_only', 'pretrained', 'checkpoint_path', 
 
 @dataclass(frozen=True)
 class Target:
-    """The same network in another library.
+    """The same network in another library."""
 
-    Args:
-        library (str): 'torchvision' or 'timm'.
-        name (str): Of the architecture there.
-        classifier (str): Name of its last linear layer.
-        kwargs (dict): Further arguments of the architecture.
-        rules (Sequence[tuple[str, str]]): Patterns and replacements of names of
-            the backbone, applied in turn. Defaults to none.
-    """
-
-    library: str
-    name: str
-    classifier: str
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    library: str  #: 'torchvision' or 'timm'.
+    name: str  #: Of the architecture there.
+    classifier: str  #: Name of its last linear layer.
+    kwargs: dict[str, Any] = field(default_factory=dict)  #: Of the architecture.
+    #: Patterns and replacements of names of the backbone, applied in turn.
     rules: Sequence[tuple[str, str]] = ()
 
     def build(self) -> nn.Module:
@@ -81,11 +73,7 @@ class Target:
 
 
 def find_target(model: nn.Module, library: str) -> Target:
-    """The network of a library that a classifier is.
-
-    Args:
-        model (nn.Module): As :func:`mman.apis.get_model` returns it.
-        library (str): 'torchvision' or 'timm'.
+    """The network of a library that a classifier of :func:`mman.apis.get_model` is.
 
     Raises:
         UserError: If there is none; says why.

@@ -30,8 +30,7 @@ def export_weights(
     Args:
         config (str | Config): As :func:`mman.apis.get_model` takes it.
         checkpoint (str): A local file, of training or published.
-        out (str): The new file, .safetensors for that format and .pth for
-            others.
+        out (str): The new file, .safetensors for that format and .pth for others.
         format (str): 'mmpretrain', 'torchvision' or 'timm', whose names the
             weights get; 'safetensors' has mmpretrain's.
         images (str | None): A folder of images to compare scores on, for

@@ -10,18 +10,16 @@ from mman.registry import MODELS
 class CosineAuxHead(AuxHead):
     """Aux classifier by the angle between pooled features and class vectors.
 
-    The logit of a class is the cosine similarity of the pooled features (the
-    mean of a map; of tokens the class token) and the class's own learnable
-    vector, times ``scale``; the loss is their cross-entropy. Such a classifier
-    is known from face recognition (NormFace, Wang et al. 2017); as a local loss
-    it is only an example of a head of one's own.
+    The logit of a class is the cosine similarity of the pooled features (the mean of a map; of
+    tokens the class token) and the class's own learnable vector, times ``scale``; the loss is their
+    cross-entropy. Such a classifier is known from face recognition (NormFace, Wang et al. 2017); as
+    a local loss it is only an example of a head of one's own.
 
     Args:
         context (BlockContext): Where the head stands.
         scale (float): Factor on the similarities, which alone are too flat
             for a softmax: they are from -1 to 1. Defaults to 10.0.
-        init_cfg (dict | list | None): Defaults to None: class vectors start
-            in random directions.
+        init_cfg (dict | list | None): Defaults to None: class vectors start in random directions.
 
     Raises:
         ValueError: If ``scale`` is not above 0.

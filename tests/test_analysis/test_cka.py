@@ -120,7 +120,7 @@ def test_one_checkpoint_with_itself(saved):
 def test_pictures_of_any_size(tmp_path, shape):
     matrix = np.random.default_rng(0).random(shape).tolist()
     ends = tuple(list(map(str, range(n))) for n in shape)
-    cka.draw_cka(tmp_path / 'a.png', cka.CKA(('a', 'b'), ends, False, 4, matrix))
+    cka.draw_cka(tmp_path / 'a.png', cka.CKA(('a', 'b'), ends, 'biased', 4, matrix))
     assert picture_size(tmp_path / 'a.png') == (840, 720)
 
 

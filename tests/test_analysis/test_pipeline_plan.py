@@ -88,7 +88,7 @@ def test_memory_is_at_least_the_weights_and_less_than_one_process(plan):
 def test_what_cannot_be_planned():
     with pytest.raises(ValueError, match='--stages 5 should be from 1 to 4'):
         plan_pipeline(config(), stages=5, batch_size=BATCH)
-    with pytest.raises(ValueError, match='batch_size is missing: give --batch'):
+    with pytest.raises(ValueError, match='batch_size=None should be an integer from 2 on.*--batch'):
         plan_pipeline(config(), stages=2)
     cfg = config('greedy')
     cfg.model.head.update(type='StackedLinearClsHead', mid_channels=[16], dropout_rate=0.5)

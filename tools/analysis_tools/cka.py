@@ -1,12 +1,10 @@
 """Compare the blocks of one or two trained models by linear CKA."""
 
-import argparse
-
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     cli.add_model_arguments(parser)

@@ -1,6 +1,5 @@
 """Train a grid of methods under one recipe, and compare error, memory, time and arithmetic."""
 
-import argparse
 import signal
 import sys
 
@@ -8,7 +7,7 @@ from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     add = parser.add_argument

@@ -1,13 +1,12 @@
 """Measure how well a linear classifier reads the classes from the output of every block."""
 
-import argparse
 from pathlib import Path
 
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     cli.add_model_arguments(parser)

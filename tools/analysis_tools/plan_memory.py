@@ -1,13 +1,12 @@
 """Predict the peak memory of a config's training iteration and of what could be trained instead."""
 
-import argparse
 from pathlib import Path
 
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     size = 'images of a batch, 2 or more for BatchNorm [train_dataloader.batch_size]'

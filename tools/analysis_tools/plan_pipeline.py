@@ -1,12 +1,10 @@
 """Plan a pipeline of local blocks: stages, bytes, times, and whether it would pay."""
 
-import argparse
-
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     parser.add_argument('--stages', type=cli.at_least(1), required=True, metavar='S', help='stages')

@@ -10,13 +10,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('runs', nargs='+', metavar='RUN_DIR', help='work dir of a training')
-    parser.add_argument(
-        '--keys',
-        nargs='+',
-        default=['loss', 'accuracy/top1'],
-        metavar='KEY',
-        help='names of what to draw, as in vis_data/scalars.json [%(default)s]',
-    )
+    keys = 'names of what to draw, as in vis_data/scalars.json [%(default)s]'
+    default = ['loss', 'accuracy/top1']
+    parser.add_argument('--keys', nargs='+', default=default, metavar='KEY', help=keys)
     cli.add_result_arguments(parser)
     return parser
 
@@ -26,18 +22,13 @@ def main() -> None:
     parser = build_parser()
     args = parser.parse_args()
     with one_line_errors(parser):
-        from mman.analysis.training_curves import (
-            curve_text,
-            draw_curves,
-            read_curves,
-            write_curves,
-        )
+        from mman.analysis import training_curves
 
-        curves = read_curves(args.runs, args.keys)
+        curves = training_curves.read_curves(args.runs, args.keys)
         if args.csv:
-            write_curves(args.csv, curves)
-        draw_curves(args.out, curves)
-        print(curve_text(curves))
+            training_curves.write_curves(args.csv, curves)
+        training_curves.draw_curves(args.out, curves)
+        print(training_curves.curve_text(curves))
 
 
 if __name__ == '__main__':

@@ -1,19 +1,14 @@
 """Print a config file with everything it inherits, as the tools see it."""
 
-import argparse
-
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
-    parser.add_argument(
-        '--save-path',
-        type=cli.new_file('.py'),
-        help='new .py file to write the config to as well',
-    )
+    text = 'new .py file to write the config to as well'
+    parser.add_argument('--save-path', type=cli.new_file('.py'), help=text)
     return parser
 
 

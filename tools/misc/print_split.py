@@ -1,12 +1,10 @@
 """Print how a config cuts its network into local blocks, and what each costs."""
 
-import argparse
-
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     return cli.config_parser(__doc__)
 

@@ -1,8 +1,6 @@
 """Keep the table of each configs/*/README.md, the models of each metafile.yml and model-index.yml.
 
-What they say comes from the configs, the models that these build and the records. The text around a
-table and the collection of a metafile are written by hand and stay. Every model is built, which for
-all folders takes some minutes.
+Every model is built, which for all folders takes some minutes.
 """
 
 import argparse

@@ -11,11 +11,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', type=cli.existing_file, help='file of the release')
     parser.add_argument('out', help='new .pth file')
-    parser.add_argument(
-        '--config',
-        help='config of the same split, as man/resnet110_k54-release_cifar10, to convert the aux '
-        'heads too [the classifier alone]',
-    )
+    text = 'config of the same split, as man/resnet110_k54-release_cifar10, to convert the aux '
+    text += 'heads too [the classifier alone]'
+    parser.add_argument('--config', help=text)
     return parser
 
 

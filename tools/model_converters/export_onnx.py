@@ -1,12 +1,10 @@
 """Export a classifier as ONNX, with any size of batch, and compare it with torch."""
 
-import argparse
-
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     return cli.export_parser(__doc__, 'new .onnx file')
 

@@ -1,20 +1,14 @@
 """Export a classifier as a program of torch.export or as TorchScript, with any size of batch."""
 
-import argparse
-
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.export_parser(__doc__, 'new file, .pt2 for export and .pt for script')
-    parser.add_argument(
-        '--how',
-        choices=('export', 'script'),
-        default='export',
-        help='for torch.export.load, or TorchScript for torch.jit.load [export]',
-    )
+    how = 'for torch.export.load, or TorchScript for torch.jit.load [export]'
+    parser.add_argument('--how', choices=('export', 'script'), default='export', help=how)
     return parser
 
 

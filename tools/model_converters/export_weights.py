@@ -1,21 +1,16 @@
 """Write the weights of a classifier for mmpretrain, torchvision, timm or as safetensors."""
 
-import argparse
-
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     out = 'new file, .safetensors for that format and .pth for others'
     parser = cli.export_parser(__doc__, out, program=False)
-    parser.add_argument(
-        '--format',
-        choices=('mmpretrain', 'torchvision', 'timm', 'safetensors'),
-        required=True,
-        help="whose names the weights get; safetensors has mmpretrain's",
-    )
+    formats = ('mmpretrain', 'torchvision', 'timm', 'safetensors')
+    text = "whose names the weights get; safetensors has mmpretrain's"
+    parser.add_argument('--format', choices=formats, required=True, help=text)
     return parser
 
 

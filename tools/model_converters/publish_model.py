@@ -11,14 +11,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', type=cli.existing_file, help='checkpoint of training')
     parser.add_argument('out', help='start of the new name: OUT-<8 digits of its sha256>.pth')
-    parser.add_argument(
-        '--weights',
-        choices=('averaged', 'current'),
-        help='which weights, where EMAHook saved both [the only ones]',
-    )
-    parser.add_argument(
-        '--keep-aux-heads', action='store_true', help='keep the aux heads, for early exits'
-    )
+    which = 'which weights, where EMAHook saved both [the only ones]'
+    parser.add_argument('--weights', choices=('averaged', 'current'), help=which)
+    keep = 'keep the aux heads, for early exits'
+    parser.add_argument('--keep-aux-heads', action='store_true', help=keep)
     return parser
 
 

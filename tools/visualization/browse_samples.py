@@ -1,13 +1,12 @@
 """Draw samples of the training set as the model is given them: augmented, with their classes."""
 
-import argparse
 from pathlib import Path
 
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     images = 'how many to draw [%(default)s, or all if fewer]'

@@ -1,13 +1,12 @@
 """Draw learning rate and momentum over the iterations of a config, without training."""
 
-import argparse
 from pathlib import Path
 
 from mman.cli import arguments as cli
 from mman.utils.errors import one_line_errors
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The arguments of this tool."""
     parser = cli.config_parser(__doc__)
     length = 'iterations of an epoch [counted: needs the training set]'

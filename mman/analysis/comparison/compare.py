@@ -36,22 +36,17 @@ def compare_methods(
     are processes of their own, which end with this one.
 
     Args:
-        cfg (Config): Network, data and recipe; see :func:`.make_grid`.
+        cfg (Config): As ``methods``, ``num_blocks`` and ``seeds``, see :func:`.make_grid`.
         work_dir (Path): Folder of all runs and results.
-        methods (Sequence[str] | None): As for :func:`.make_grid`.
-        num_blocks (Sequence[int] | None): Likewise.
-        seeds (Sequence[int] | None): Likewise.
         jobs (int): Trainings at once, on the same devices. Defaults to 1.
-        rounds (int | None): Times of an iteration; None to measure no times.
-            Defaults to 10.
+        rounds (int | None): Times of an iteration; None to measure no times. Defaults to 10.
         tell (Callable): Called with a line on what is being done.
 
     Returns:
         tuple[str, list[Run]]: The report, as in comparison.md, and runs that failed.
 
     Raises:
-        UserError: If the config or the grid is refused, or the folder has runs
-            of another recipe.
+        UserError: If the config or the grid is refused, or the folder has runs of another recipe.
     """
     check_comparable(cfg)
     candidates, seeds = make_grid(cfg, methods, num_blocks, seeds)

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mmengine.config import Config, ConfigDict
@@ -48,40 +47,23 @@ METHODS = (
 
 
 class Method(NamedTuple):
-    """How blocks are trained, without the network.
+    """How blocks are trained, without the network."""
 
-    Args:
-        name (str): As in the table and in the names of folders.
-        model (dict): Keys of ``model``: ``aux_head``, and others but the
-            network's.
-        hooks (list[dict]): ``custom_hooks``.
-        recipe (dict): Dotted keys of :data:`RECIPE` with values of its own.
-            Defaults to {}.
-    """
-
-    name: str
-    model: dict
-    hooks: list[dict]
-    recipe: Mapping = MappingProxyType({})
+    name: str  #: As in the table and in the names of folders.
+    model: dict  #: Keys of ``model``: ``aux_head``, and others but the network's.
+    hooks: list[dict]  #: ``custom_hooks``.
+    recipe: Mapping  #: Dotted keys of :data:`RECIPE` with values of its own.
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method with a number of blocks; one line of the table.
+    """A method with a number of blocks; one line of the table."""
 
-    Args:
-        method (str): Name of the method.
-        num_blocks (int): K.
-        cfg (Config): The config of its runs, without a seed.
-        hooks (list[dict]): The method's own among ``cfg.custom_hooks``.
-        baseline (Baseline | None): If it is one. Defaults to None.
-    """
-
-    method: str
-    num_blocks: int
-    cfg: Config
-    hooks: list[dict]
-    baseline: Baseline | None = None
+    method: str  #: Name of the method.
+    num_blocks: int  #: K.
+    cfg: Config  #: The config of its runs, without a seed.
+    hooks: list[dict]  #: The method's own among ``cfg.custom_hooks``.
+    baseline: Baseline | None = None  #: If it is one.
 
     @property
     def name(self) -> str:
@@ -181,10 +163,9 @@ def read_method(spec: str | Mapping[str, Any]) -> Method:
     """A method of ``configs/_base_/models``, of another file, or one of them with other keys.
 
     Args:
-        spec (str | dict): A name there, the path of a file, or a dict:
-            ``name``, ``base`` (a name or path), ``aux_head``, keys to
-            merge into that of the base, and ``recipe``, dotted keys such as
-            ``optim_wrapper.optimizer.lr`` with the values of this method alone.
+        spec (str | dict): A name there, the path of a file, or a dict: ``name``, ``base`` (a name
+            or path), ``aux_head``, keys to merge into that of the base, and ``recipe``, dotted keys
+            such as ``optim_wrapper.optimizer.lr`` with the values of this method alone.
 
     Raises:
         UserError: If there is no such method.
@@ -215,10 +196,6 @@ def read_method(spec: str | Mapping[str, Any]) -> Method:
     model = {key: value for key, value in cfg.model.items() if key not in NETWORK}
     if not model.get('aux_head'):
         raise UserError(f'method {name!r}: {str(path)!r} has no model.aux_head')
-    return Method(name, model, list(cfg.get('custom_hooks') or []), _recipe(name, spec))
-
-
-def _recipe(name: str, spec: Mapping[str, Any]) -> dict:
     recipe = spec.get('recipe', {})
     if not isinstance(recipe, Mapping) or any(
         not isinstance(key, str) or key.split('.')[0] not in RECIPE for key in recipe
@@ -227,7 +204,7 @@ def _recipe(name: str, spec: Mapping[str, Any]) -> dict:
             f'comparison.methods: recipe={recipe!r} of {name!r} should be a dict of dotted keys '
             f'that begin with {" or ".join(RECIPE)}'
         )
-    return dict(recipe)
+    return Method(name, model, list(cfg.get('custom_hooks') or []), dict(recipe))
 
 
 def _method_files() -> list[Path]:

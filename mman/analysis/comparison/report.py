@@ -103,14 +103,10 @@ def report(
     ends: Mapping[int, Sequence[str]],
     rounds: int | None,
 ) -> str:
-    """The whole file.
+    """The whole file, of the rows of :func:`make_rows` and the config that they share.
 
-    Args:
-        cfg (Config): What all rows share.
-        rows (Sequence[dict]): What :func:`make_rows` gives.
-        seeds (Sequence[int]): Of every row.
-        ends (Mapping): The last unit of every block, by K.
-        rounds (int | None): How many times of each were measured, if any were.
+    ``ends`` are the last units of all blocks, by K; ``rounds``, how many times of each were
+    measured, if any were.
     """
     notes = [*_shared(cfg, seeds, ends), *COUNTED]
     if rounds is not None:
@@ -146,12 +142,7 @@ def _shared(cfg: Config, seeds: Sequence[int], ends: Mapping[int, Sequence[str]]
 
 
 def comparison_table(rows: Sequence[dict], num_seeds: int) -> str:
-    """The rows as a Markdown table.
-
-    Args:
-        rows (Sequence[dict]): What :func:`make_rows` gives.
-        num_seeds (int): How many seeds there should be; fewer are told.
-    """
+    """The rows of :func:`make_rows` as a Markdown table; it tells where seeds are missing."""
     lines = []
     for row in rows:
         name = f'{row["method"]}_k{row["num_blocks"]}'

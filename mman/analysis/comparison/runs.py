@@ -24,17 +24,11 @@ PAUSE = 0.2  # seconds between two looks at the processes
 
 @dataclass(frozen=True)
 class Run:
-    """One training.
+    """One training."""
 
-    Args:
-        candidate (Candidate): What is trained.
-        seed (int): ``randomness.seed``.
-        folder (Path): Folder of the comparison.
-    """
-
-    candidate: Candidate
-    seed: int
-    folder: Path
+    candidate: Candidate  #: What is trained.
+    seed: int  #: ``randomness.seed``.
+    folder: Path  #: Folder of the comparison.
 
     @property
     def name(self) -> str:
@@ -120,11 +114,7 @@ def write_configs(runs: Sequence[Run]) -> None:
 
 
 def train_all(runs: Sequence[Run], jobs: int) -> Iterator[tuple[Run, int]]:
-    """Train what has not ended, so many at once.
-
-    Args:
-        runs (Sequence[Run]): Runs, their configs written.
-        jobs (int): Processes at once.
+    """Train what has not ended, ``jobs`` at once; the configs of the runs are written.
 
     Yields:
         tuple[Run, int]: A run that has ended, and the exit code of its process.
