@@ -99,7 +99,8 @@ def test_every_config_is_listed_once_under_its_name(index, models):
     for name, model in models.items():
         assert model.config == f'configs/{name}.py'
         assert Path(apis.config_path(name)).resolve() == ROOT / model.config
-        assert model.weights is None
+        packaged = name in apis.list_models(pretrained=True)
+        assert model.weights == (f'mman/weights/{name}.pth' if packaged else None)
 
 
 def test_the_index_has_no_errors(index):
@@ -202,6 +203,7 @@ def test_parameters_and_flops_at_inference(models):
             parameters -= 10 * model.name.startswith('mono_forward/')
         if name in CIFAR_PARAMETERS:
             parameters, side = CIFAR_PARAMETERS[name], SIDES[found['Training Data']]
+            side = 16 if model.name.endswith('-16px') else side
             assert macs == cifar_macs(int(name.removeprefix('resnet')), side), model.name
         assert found['Parameters'] == parameters, model.name
 
@@ -225,6 +227,13 @@ def test_trained_parameters(models):
 def test_results_are_those_on_record(models):
     lines = (RECORD / 'summary.txt').read_text()
     trained = {name for name, model in models.items() if model.results is not None}
+    # Of those with weights it is the accuracy that their card has.
+    packaged = set(apis.list_models(pretrained=True))
+    for name in packaged:
+        (result,) = models[name].results
+        line = f'`{name}` .*\\| {result.metrics["Top 1 Accuracy"]:.2f} \\| 0 \\|'
+        assert re.search(line, (ROOT / 'docs' / 'pretrained.md').read_text()), name
+    trained -= packaged
     assert trained == {'bp/resnet20_digits', 'man/resnet20_k10_digits'}
     for name in trained:
         folder, stem = name.split('/')
