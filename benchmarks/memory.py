@@ -9,7 +9,9 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 
+import torch
 from common import BASELINE, Variant, add_arguments, baseline, chosen, prepare, require_cuda, write
+from mmengine.config import Config
 
 from mman.analysis.tables import markdown_table, mebibytes
 from mman.apis.memory_prediction import measure_memory, predict_memory
@@ -28,7 +30,7 @@ CASES = {
 }
 METHODS = {
     'cifar10': ('greedy', 'dgl', 'infopro', 'man', 'manpp'),
-    'imagenet': ('infopro', 'man'),
+    'imagenet': ('dgl', 'infopro', 'man'),
 }
 # way to find the bytes: device of the iteration
 HOWS = {'fake': None, 'real': 'cpu', 'cuda': 'cuda'}
@@ -57,7 +59,8 @@ def measure(variant: Variant, batch: int, hows: list[str]) -> dict:
     """The record of one variant.
 
     ``peak_bytes`` has a figure for every way to find it; ``prediction``, of
-    'fake' alone, is the whole :class:`.MemoryReport`.
+    'fake' alone, is the whole :class:`.MemoryReport`. The figure is None where
+    the memory of the GPU did not suffice.
     """
     cfg = variant.load()
     model = build_local_model(cfg)
@@ -74,15 +77,28 @@ def measure(variant: Variant, batch: int, hows: list[str]) -> dict:
             record['prediction'] = asdict(report)
             record['peak_bytes'][how] = report.peak
         else:
-            record['peak_bytes'][how] = measure_memory(cfg, batch, HOWS[how])
+            record['peak_bytes'][how] = measured_peak(cfg, batch, HOWS[how])
     return record
+
+
+def measured_peak(cfg: Config, batch: int, device: str) -> int | None:
+    """Peak bytes of a real iteration; None if the memory of the GPU did not suffice."""
+    try:
+        return measure_memory(cfg, batch, device)
+    except torch.OutOfMemoryError:
+        return None
+
+
+def over(count: int | None, plain: int | None) -> float | None:
+    """A quotient; None if one of the two is."""
+    return None if count is None or plain is None else count / plain
 
 
 def add_ratios(records: list[dict]) -> None:
     """Give every record ``ratio``: its peaks over those of BP, each found the same way."""
     for record in records:
         plain = baseline(records, record, 'case', variant=BASELINE)['peak_bytes']
-        record['ratio'] = {how: n / plain[how] for how, n in record['peak_bytes'].items()}
+        record['ratio'] = {how: over(n, plain[how]) for how, n in record['peak_bytes'].items()}
 
 
 def report(records: list[dict], hows: list[str]) -> str:
@@ -92,11 +108,13 @@ def report(records: list[dict], hows: list[str]) -> str:
         peaks = record['peak_bytes']
         row = dict(case=record['case'], variant=record['variant'], K=str(len(record['ends'])))
         for how in hows:
-            row[f'{how}, MiB'] = mebibytes(peaks[how])
-            row[f'{how} over bp'] = f'{record["ratio"][how]:.3f}'
+            ratio, known = record['ratio'][how], peaks[how] is not None
+            row[f'{how}, MiB'] = mebibytes(peaks[how]) if known else 'out of memory'
+            row[f'{how} over bp'] = '-' if ratio is None else f'{ratio:.3f}'
         for how in hows if 'fake' in hows else ():
             if how != 'fake':
-                row[f'fake to {how}'] = f'{100 * (peaks["fake"] / peaks[how] - 1):+.2f} %'
+                off = over(peaks['fake'], peaks[how])
+                row[f'fake to {how}'] = '-' if off is None else f'{100 * (off - 1):+.2f} %'
         rows.append(row)
     return markdown_table(rows, left=(0, 1))
 

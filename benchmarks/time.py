@@ -37,15 +37,18 @@ from mman.cli.arguments import at_least
 from mman.utils.errors import UserError, one_line_errors
 from mman.utils.flop_count import OperationCount
 
-# case: network, K in the names of its configs, and keys that change the split
+# case: network, K and data set in the names of its configs, and keys that change the split
 CASES = {
     'resnet32_k15-release': (
         'resnet32',
         'k16',
+        'cifar10',
         {'model.splitter.num_blocks': 15, 'model.splitter.stem': 'fused'},
     ),
-    'resnet32_k16': ('resnet32', 'k16', {}),
-    'resnet110_k55': ('resnet110', 'k55', {}),
+    'resnet32_k16': ('resnet32', 'k16', 'cifar10', {}),
+    'resnet110_k55': ('resnet110', 'k55', 'cifar10', {}),
+    'resnet50_k4': ('resnet50', 'k4', 'imagenet', {}),
+    'resnet101_k4': ('resnet101', 'k4', 'imagenet', {}),
 }
 # The host head of MAN as a method of its own.
 CROSS_ENTROPY = {'model.aux_head.task_loss': 'cross_entropy', 'model.aux_head.net': '2c2f'}
@@ -57,18 +60,28 @@ CLOCKS = {'wall': time.perf_counter, 'process': time.process_time}
 
 def variants(case: str) -> list[Variant]:
     """What is compared in a case."""
-    network, blocks, split = CASES[case]
+    network, blocks, data, split = CASES[case]
 
     def local(method: str, changed: str = '', options: dict | None = None) -> Variant:
-        config = f'{method}/{network}_{blocks}_cifar10.py'
+        config = f'{method}/{network}_{blocks}_{data}.py'
         return Variant(case, method + changed, config, split | (options or {}))
 
-    plain = f'bp/{network}_cifar10.py'
+    plain = f'bp/{network}_{data}.py'
     block, resize = {'model.recompute': 'block'}, {'model.aux_head.host.decoder': 'resize_first'}
-    return [
+    backpropagation = [
         Variant(case, 'bp', plain),
         Variant(case, 'bp/recompute=block', plain, block),
         *(Variant(case, one.name, plain, one_block(one)) for one in BASELINES[2:]),
+    ]
+    if data == 'imagenet':
+        return [
+            *backpropagation,
+            local('dgl'),
+            local('man'),
+            local('man', '/recompute=block', block),
+        ]
+    return [
+        *backpropagation,
         local('greedy'),
         local('dgl'),
         local('infopro', '/cross_entropy', CROSS_ENTROPY),
