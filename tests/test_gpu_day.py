@@ -1,5 +1,6 @@
 """benchmarks/gpu.sh: slices, failures, refusals, and all of it as a dry run on the CPU."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -186,6 +187,28 @@ def test_epochs_follow_from_the_trial_and_stay(tmp_path):
     assert all('28' in jobs()[name].command for name in trainings)
     assert 'probe' not in jobs(epochs=7) and '7' in jobs(epochs=7)[trainings[0]].command
     assert not {*trainings, 'probe'} & {job.name for job in make_jobs(SETTINGS, results, None, {})}
+
+
+def test_the_commands_for_a_gpu_are_ones_that_the_scripts_know(tmp_path, monkeypatch):
+    """No GPU is needed to see that names of cases, variants and arguments are right."""
+    monkeypatch.syspath_prepend(str(ROOT / 'benchmarks'))
+    scripts = {}
+    for name in ('memory', 'time'):
+        place = ROOT / 'benchmarks' / f'{name}.py'
+        spec = importlib.util.spec_from_file_location(f'benchmark_{name}', place)
+        scripts[place.relative_to(ROOT).as_posix()] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(scripts[place.relative_to(ROOT).as_posix()])
+    sys.modules.pop('common', None)
+    jobs = [job for job in make_jobs(SETTINGS, Results(tmp_path), None, {}) if job.name != 'tests']
+    assert len(jobs) == 20
+    for job in jobs:
+        script = scripts[job.command[0]]
+        args = script.build_parser().parse_args(job.command[1:])
+        case = args.case if 'time' in job.name else args.cases[0]
+        kinds = script.variants(case, *([] if 'time' in job.name else [args.batch]))
+        found = script.chosen(list(kinds), args.only)
+        assert [kind.name for kind in found] and len(found) == len(args.only) + 1
+        assert all((ROOT / 'configs' / kind.config).is_file() for kind in found)
 
 
 def test_a_row_without_enough_memory_says_so(tmp_path, monkeypatch):
