@@ -37,7 +37,6 @@ class Results:
             sys.prefix: 'ENV',
             tempfile.gettempdir(): 'TMP',
             os.path.expanduser('~'): 'HOME',
-            platform.node(): 'HOST',
         }
         pairs = [(place, name) for place, name in known.items() if len(place) > 3]
         # A folder inside another one before it.
@@ -74,6 +73,9 @@ class Results:
 
     def fail(self, job: str, command: str, error: str, log: str, cut: bool) -> None:
         """Write down that a job failed, once more if it did before."""
+        # Not in what jobs wrote: a host may be called like a key.
+        if host := platform.node():
+            error, log = error.replace(host, 'HOST'), log.replace(host, 'HOST')
         attempts = 1 + (self.failure(job) or {'attempts': 0})['attempts']
         content = dict(command=command, attempts=attempts, error=error, cut=cut)
         content['log'] = log.splitlines()[-30:]
