@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 
+import torch
 from common import (
     BASELINE,
     CONFIGS,
@@ -93,7 +94,8 @@ def measure(variant: Variant, order: str, batch: int, hows: list[str]) -> dict:
 
     ``peak_bytes`` has a figure for every way to find it, that of the training that needs most;
     ``host_bytes`` is what is kept on the CPU besides, as predicted, and ``prediction`` the whole
-    :class:`.MemoryReport`. ``multiply_adds`` are of all trainings and all parts of a batch.
+    :class:`.MemoryReport`. ``multiply_adds`` are of all trainings and all parts of a batch. A peak
+    is None where the memory of the GPU did not suffice.
     """
     cfg = variant.load()
     parts = cfg.optim_wrapper.get('accumulative_counts', 1)
@@ -111,7 +113,7 @@ def measure(variant: Variant, order: str, batch: int, hows: list[str]) -> dict:
         ends=list(model.block_ends),
         parameters=sum(p.numel() for p in model.parameters()),
         peak_bytes={
-            how: measure_memory(worst, size, device, cached) if device else report.peak
+            how: measured_peak(worst, size, device, cached) if device else report.peak
             for how, device in HOWS.items()
             if how in hows
         },
@@ -122,12 +124,21 @@ def measure(variant: Variant, order: str, batch: int, hows: list[str]) -> dict:
     )
 
 
+def measured_peak(cfg: Config, batch: int, device: str, cached: bool) -> int | None:
+    """Peak bytes of a real iteration; None if the memory of the GPU did not suffice."""
+    try:
+        return measure_memory(cfg, batch, device, cached)
+    except torch.OutOfMemoryError:
+        return None
+
+
 def add_ratios(records: list[dict]) -> None:
     """Give every record ``ratio``: its bytes over those of BP, each found the same way."""
     for record in records:
         plain, host = baseline(records, record, 'case', variant=BASELINE), record['host_bytes']
+        peaks, whole = record['peak_bytes'], plain['peak_bytes']
         record['ratio'] = {
-            how: (n + host) / plain['peak_bytes'][how] for how, n in record['peak_bytes'].items()
+            how: (n + host) / whole[how] if n and whole[how] else None for how, n in peaks.items()
         }
         record['multiply_adds_over_bp'] = record['multiply_adds'] / plain['multiply_adds']
 
@@ -139,13 +150,15 @@ def report(records: list[dict], hows: list[str]) -> str:
         peaks = record['peak_bytes']
         row = dict(case=record['case'], variant=record['variant'], K=str(len(record['ends'])))
         for how in hows:
-            row[f'{how}, MiB'] = mebibytes(peaks[how])
-            row[f'{how} over bp'] = f'{record["ratio"][how]:.3f}'
+            ratio = record['ratio'][how]
+            row[f'{how}, MiB'] = mebibytes(peaks[how]) if peaks[how] else 'out of memory'
+            row[f'{how} over bp'] = '-' if ratio is None else f'{ratio:.3f}'
         row['host, MiB'] = mebibytes(record['host_bytes'])
         row['multiply-adds over bp'] = f'{record["multiply_adds_over_bp"]:.2f}'
         for how in hows if 'fake' in hows else ():
             if how != 'fake':
-                row[f'fake to {how}'] = f'{100 * (peaks["fake"] / peaks[how] - 1):+.2f} %'
+                off = f'{100 * (peaks["fake"] / peaks[how] - 1):+.2f} %' if peaks[how] else '-'
+                row[f'fake to {how}'] = off
         rows.append(row)
     return markdown_table(rows, left=(0, 1))
 

@@ -34,14 +34,16 @@ from mman.cli.arguments import at_least
 from mman.utils.errors import UserError, one_line_errors
 from mman.utils.flop_count import OperationCount
 
-# case: network and K in the names of its configs, and keys that change the split
+# case: network, K and data set in the names of its configs, and keys that change the split
 CASES = {
     'resnet32_k15-release': (
-        'resnet32_k16',
+        'resnet32_k16_cifar10',
         {'model.splitter.num_blocks': 15, 'model.splitter.stem': 'fused'},
     ),
-    'resnet32_k16': ('resnet32_k16', {}),
-    'resnet110_k55': ('resnet110_k55', {}),
+    'resnet32_k16': ('resnet32_k16_cifar10', {}),
+    'resnet110_k55': ('resnet110_k55_cifar10', {}),
+    'resnet50_k4': ('resnet50_k4_imagenet', {}),
+    'resnet101_k4': ('resnet101_k4_imagenet', {}),
 }
 # The host head of MAN as a method of its own.
 CROSS_ENTROPY = {'model.aux_head.task_loss': 'cross_entropy', 'model.aux_head.net': '2c2f'}
@@ -53,22 +55,26 @@ CLOCKS = {'wall': time.perf_counter, 'process': time.process_time}
 
 def variants(case: str) -> list[Variant]:
     """What is compared in a case."""
-    split_name, split = CASES[case]
+    stem, split = CASES[case]
+    network, _, data = stem.split('_')
 
     def local(method: str, changed: str = '', options: dict | None = None) -> Variant:
-        config = f'{method}/{split_name}_cifar10.py'
-        return Variant(case, method + changed, config, split | (options or {}))
+        return Variant(case, method + changed, f'{method}/{stem}.py', split | (options or {}))
 
     block, resize = {'model.recompute': 'block'}, {'model.aux_head.host.decoder': 'resize_first'}
-    return [
-        *ways_of_bp(case, f'bp/{split_name.split("_")[0]}_cifar10.py'),
-        local('greedy'),
+    found = [
+        *ways_of_bp(case, f'bp/{network}_{data}.py'),
         local('dgl'),
-        local('infopro', '/cross_entropy', CROSS_ENTROPY),
         local('man'),
-        local('manpp'),
         local('man', '/recompute=block', block),
         local('man', '/recompute=all', {'model.recompute': 'all'}),
+    ]
+    if data == 'imagenet':
+        return found
+    return found + [
+        local('greedy'),
+        local('infopro', '/cross_entropy', CROSS_ENTROPY),
+        local('manpp'),
         local('man', '/decoder=resize_first', resize),
         local('man', '/decoder=conv_first', {'model.aux_head.host.decoder': 'conv_first'}),
         local('man', '/decoder=resize_first/recompute=block', resize | block),

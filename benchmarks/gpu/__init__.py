@@ -1,0 +1,1 @@
+"""A day on a GPU: all that is to be measured on one, in slices that can be repeated."""
