@@ -31,6 +31,7 @@ def main() -> int:
         )
         sys.exit(2)
     # These import torch.
+    from mman.apis.places import locked
     from mman.utils.errors import UserError, one_line_errors
 
     from . import preflight
@@ -63,9 +64,11 @@ def main() -> int:
             raise UserError(
                 f'--minutes {args.minutes:g} is too short for a job that may take {longest} s'
             )
-        work_through(make, results, START + 60 * args.minutes, tell)
-        write_page(command(args), day, make(), results)
-        code = summarize(make(), results)
+        results.work.mkdir(exist_ok=True)
+        with locked(results.work, f'FOLDER {str(args.folder)!r}'):
+            work_through(make, results, START + 60 * args.minutes, tell)
+            write_page(command(args), day, make(), results)
+            code = summarize(make(), results)
         if code == 0:
             # Checkpoints and logs, which are no part of a record.
             shutil.rmtree(results.work, ignore_errors=True)
