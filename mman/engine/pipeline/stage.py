@@ -25,7 +25,7 @@ class Stage:
         mesh (PipelineMesh): Who is where.
         own (range): The blocks that this stage trains.
         trained (Sequence[nn.Module]): What is called for each of them.
-        update (Callable | None): As in :meth:`LocalImageClassifier.train_blocks`.
+        update (Callable | None): As in :meth:`.LocalTraining.train_blocks`.
         optim_wrapper (OptimWrapperDict): One wrapper per block.
         upstream, downstream: The links to the stage before and to the next one, if any.
         images (bool): Whether a head of a later stage asks for the images.

@@ -34,7 +34,7 @@ class LocalTraining(ImageClassifier):
         active_blocks (tuple[int, ...]): Those of them that train now, see
             :meth:`activate`.
         block_losses (Tensor | None): Losses of the active blocks in the last iteration.
-        block_terms (dict[int, Losses]): Of blocks that have several, what makes up the loss.
+        block_terms (dict): Of blocks that have several, what makes up the loss.
     """
 
     def train_step(
