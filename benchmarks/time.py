@@ -62,19 +62,18 @@ def variants(case: str) -> list[Variant]:
         return Variant(case, method + changed, f'{method}/{stem}.py', split | (options or {}))
 
     block, resize = {'model.recompute': 'block'}, {'model.aux_head.host.decoder': 'resize_first'}
-    found = [
+    if data == 'imagenet':
+        methods = [local('dgl'), local('man'), local('man', '/recompute=block', block)]
+        return [*ways_of_bp(case, f'bp/{network}_{data}.py'), *methods]
+    return [
         *ways_of_bp(case, f'bp/{network}_{data}.py'),
+        local('greedy'),
         local('dgl'),
+        local('infopro', '/cross_entropy', CROSS_ENTROPY),
         local('man'),
+        local('manpp'),
         local('man', '/recompute=block', block),
         local('man', '/recompute=all', {'model.recompute': 'all'}),
-    ]
-    if data == 'imagenet':
-        return found
-    return found + [
-        local('greedy'),
-        local('infopro', '/cross_entropy', CROSS_ENTROPY),
-        local('manpp'),
         local('man', '/decoder=resize_first', resize),
         local('man', '/decoder=conv_first', {'model.aux_head.host.decoder': 'conv_first'}),
         local('man', '/decoder=resize_first/recompute=block', resize | block),
